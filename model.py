@@ -1,0 +1,225 @@
+"""The student: one decoder of the Llama/Qwen block with two branches (section 2.2 of arXiv 2509.23619).
+
+    h = last hidden state, after the final norm                              (B, T, C)
+    next token:   lm_head(h + signal_embedding[signal of the target's step])  (B, T, V)   equation of L_token
+    next signal:  signal_head(h)                                              (B, T, 7)   equation of L_signal
+    loss = (1 - beta) * L_token + beta * L_signal
+"""
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from scaffold import NO_SIGNAL, SIGNALS, Tokenizer, UserError
+
+FORMAT = 1  # of the checkpoint
+
+
+@dataclass
+class GPTConfig:
+    vocab_size: int
+    block_size: int = 1024
+    n_layer: int = 4
+    n_head: int = 4
+    n_kv_head: int = 4  # fewer than n_head: grouped-query attention
+    n_embd: int = 128
+    n_hidden: int = 352  # of the SwiGLU
+    rope_base: float = 10000.0
+    qk_norm: bool = True
+    qkv_bias: bool = False
+    tied: bool = False  # the LM head shares the token embedding's weights
+
+
+def gpt_config(depth, vocab_size, block_size):
+    """One dial: depth layers, depth heads of 32, width 32 * depth, a SwiGLU of about 8/3 the width."""
+    return GPTConfig(vocab_size, block_size, depth, depth, depth, 32 * depth, 32 * round(8 * depth / 3))
+
+
+class KVCache:
+    """Keys and values of the tokens so far. Rows may be of different lengths: row b's token at position p sits in slot
+    p, and what lies beyond its length is masked until it is overwritten."""
+
+    def __init__(self, config, batch_size, max_tokens, like):
+        shape = (config.n_layer, 2, batch_size, config.n_kv_head, max_tokens, config.n_embd // config.n_head)
+        self.kv = like.new_zeros(shape)
+        self.lengths = torch.zeros(batch_size, dtype=torch.long, device=like.device)  # (B,)
+        self.longest = 0  # the longest row, known without asking the device
+
+    def keep(self, rows):
+        """Drop all rows but these (a (K,) index): finished ones cost nothing more."""
+        self.kv, self.lengths = self.kv[:, :, rows], self.lengths[rows]
+
+
+def rotate(x, cos, sin):
+    """Rotary position embedding (RoFormer) of x (B, nh, T, hs); cos and sin (B or 1, 1, T, hs / 2)."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+class Attention(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.n_head, self.n_kv_head, self.head_size = c.n_head, c.n_kv_head, c.n_embd // c.n_head
+        self.qkv = nn.Linear(c.n_embd, (c.n_head + 2 * c.n_kv_head) * self.head_size, bias=c.qkv_bias)
+        self.proj = nn.Linear(c.n_head * self.head_size, c.n_embd, bias=False)
+        self.q_norm = nn.RMSNorm(self.head_size, eps=1e-6) if c.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(self.head_size, eps=1e-6) if c.qk_norm else nn.Identity()
+
+    def forward(self, x, cos, sin, kv=None, where=None, mask=None):
+        B, T, C = x.shape
+        qkv = self.qkv(x).view(B, T, -1, self.head_size).transpose(1, 2)  # (B, nh + 2 nkv, T, hs)
+        q, k, v = qkv.split((self.n_head, self.n_kv_head, self.n_kv_head), dim=1)
+        q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)
+        if kv is not None:  # store the new keys and values, then read back all those in use
+            for i, new in enumerate((k, v)):
+                kv[i][where[0], :, where[1]] = new.transpose(1, 2)  # (B, T, nkv, hs)
+            if mask is not None:
+                k, v = kv[:, :, :, : mask.size(-1)]  # (B, nkv, L, hs)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.n_head != self.n_kv_head)
+        return self.proj(y.transpose(1, 2).reshape(B, T, -1))
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.gate_up = nn.Linear(c.n_embd, 2 * c.n_hidden, bias=False)
+        self.down = nn.Linear(c.n_hidden, c.n_embd, bias=False)
+
+    def forward(self, x):
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+class Block(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.attn_norm, self.attn = nn.RMSNorm(c.n_embd, eps=1e-6), Attention(c)
+        self.mlp_norm, self.mlp = nn.RMSNorm(c.n_embd, eps=1e-6), SwiGLU(c)
+
+    def forward(self, x, *attention):
+        x = x + self.attn(self.attn_norm(x), *attention)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class GPT(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config = c = config
+        self.embed = nn.Embedding(c.vocab_size, c.n_embd)
+        self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layer))
+        self.norm = nn.RMSNorm(c.n_embd, eps=1e-6)
+        self.lm_head = nn.Linear(c.n_embd, c.vocab_size, bias=False)
+        if c.tied:
+            self.lm_head.weight = self.embed.weight
+        self.signal_embedding = nn.Embedding(len(SIGNALS) + 1, c.n_embd, padding_idx=NO_SIGNAL)  # no signal: zero
+        self.signal_head = nn.Linear(c.n_embd, len(SIGNALS))
+        head_size = c.n_embd // c.n_head
+        angle = torch.arange(c.block_size)[:, None] * c.rope_base ** (-torch.arange(0, head_size, 2) / head_size)
+        self.register_buffer("cos", angle.cos(), persistent=False)  # (block_size, hs / 2)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+        self.apply(self._init)
+        for block in self.blocks:  # every block starts as the identity
+            nn.init.zeros_(block.attn.proj.weight)
+            nn.init.zeros_(block.mlp.down.weight)
+
+    def _init(self, module):
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+            if module.padding_idx is not None:
+                nn.init.zeros_(module.weight[module.padding_idx])
+
+    def hidden(self, idx, cache=None, lengths=None):
+        """Last hidden states (B, T, C) of idx (B, T).
+
+        With a cache, idx continues its rows. The first call (prefill) takes right-padded prompts and their lengths (B,);
+        later calls take one token a row.
+        """
+        B, T = idx.shape
+        if cache is None:
+            cos, sin, extra = self.cos[:T], self.sin[:T], lambda layer: ()
+        else:
+            where = cache.lengths[:, None] + torch.arange(T, device=idx.device)  # (B, T) position of every token
+            cos, sin = self.cos[where].unsqueeze(1), self.sin[where].unsqueeze(1)  # (B, 1, T, hs / 2)
+            mask = None
+            if cache.longest:  # one token a row against all before it; the prefill is plainly causal
+                mask = (torch.arange(cache.longest + T, device=idx.device) <= where[:, :, None]).unsqueeze(1)  # (B, 1, T, L)
+            rows = torch.arange(B, device=idx.device)[:, None]
+            extra = lambda layer: (cache.kv[layer], (rows, where), mask)
+            cache.lengths = cache.lengths + (T if lengths is None else lengths)
+            cache.longest += T
+        x = self.embed(idx)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cos, sin, *extra(layer))
+        return self.norm(x)
+
+    def token_logits(self, hidden, signals=None):
+        """Next-token logits (..., V) of hidden (..., C), conditioned on the signals (...) of the steps they belong to."""
+        return self.lm_head(hidden if signals is None else hidden + self.signal_embedding(signals))
+
+    def forward(self, idx, signals, targets, signal_targets):
+        """Summed losses (L_token, L_signal) of a batch; all inputs (B, T), -1 is no target; signals None: the clone.
+
+        Sums, so that the caller divides by the supervised positions of the whole global batch: gradient accumulation
+        then equals one large batch. A batch without any target costs 0, not NaN.
+        """
+        hidden = self.hidden(idx)
+        pairs = [(hidden if signals is None else hidden + self.signal_embedding(signals), self.lm_head, targets)]
+        if signals is not None:
+            pairs.append((hidden, self.signal_head, signal_targets))
+        if not idx.is_cuda:  # only the supervised positions reach the heads; compiled code wants fixed shapes instead
+            pairs = [(h[t >= 0], head, t[t >= 0]) for h, head, t in pairs]
+        losses = [F.cross_entropy(head(h).flatten(0, -2).float(), t.flatten(), ignore_index=-1, reduction="sum") for h, head, t in pairs]
+        return losses[0], losses[1] if signals is not None else losses[0].new_zeros(())
+
+    def optimizers(self, muon_lr, adam_lr, fused=False):
+        """Muon for the matrices of the blocks, AdamW for all else (embeddings, heads, norms)."""
+        matrices = [p for p in self.blocks.parameters() if p.ndim == 2]
+        rest = [p for n, p in self.named_parameters() if not n.startswith("blocks.") or p.ndim < 2]
+        return [torch.optim.Muon(matrices, lr=muon_lr, momentum=0.95, weight_decay=0.0),
+                torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused)]
+
+
+# ------------------------------------------------------------------------------- devices and checkpoints
+def pick_device(wanted="auto"):
+    """(device, the reason). Raises UserError where the wanted one is missing."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        device = next(d for d, ok in there.items() if ok)
+        name = torch.cuda.get_device_name() if device == "cuda" else "Apple GPU" if device == "mps" else "no GPU found"
+        return torch.device(device), name
+    if not there[wanted]:
+        raise UserError(f"--device {wanted}: torch {torch.__version__} finds no such device here; use --device auto")
+    return torch.device(wanted), "asked for"
+
+
+def save_checkpoint(path, model, tokenizer, classifier, config, seen, result):
+    """Everything that sampling needs, in plain types: loads with weights_only=True. Written whole or not at all."""
+    state = {k.removeprefix("_orig_mod."): v.cpu() for k, v in model.state_dict().items()}
+    path, part = Path(path), Path(f"{path}.part")
+    torch.save({"format": FORMAT, "model": state, "gpt": asdict(model.config), "pieces": tokenizer.pieces, "classifier": classifier,
+                "config": asdict(config), "seen": torch.tensor(sorted(seen), dtype=torch.long), "tokens_per_second": result.get("tokens_per_second")}, part)
+    part.replace(path)
+
+
+def load_checkpoint(path, device):
+    """A trained student: {"gpt": GPT in eval mode, "tokenizer", "classifier", "method", "seen", "tokens_per_second"}."""
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such checkpoint; train a student first: python train.py")
+    try:
+        c = torch.load(path, map_location="cpu", weights_only=True)
+        if c["format"] != FORMAT:
+            raise UserError(f"{path}: checkpoint format {c['format']}, this version reads {FORMAT}; train again")
+        model = GPT(GPTConfig(**c["gpt"]))
+        model.load_state_dict(c["model"])
+        student = {"gpt": model.to(device).eval(), "tokenizer": Tokenizer(c["pieces"]), "classifier": c["classifier"],
+                   "method": c["config"]["method"], "seen": set(c["seen"].tolist()), "tokens_per_second": c["tokens_per_second"]}
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as e:
+        raise UserError(f"{path}: not a checkpoint of this project, or a damaged one ({str(e).splitlines()[0][:80]}); train again") from None
+    return student
