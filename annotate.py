@@ -20,8 +20,8 @@ import torch.nn.functional as F
 
 from scaffold import KEYWORDS, RESPONSE, SIGNALS, UserError, flag, parse_flags, read_jsonl, run
 
-# Longest keyword first; quotes, bullets and emphasis may stand before it.
-OPENING = re.compile(r"[\s>*_#\"'“‘(-]*(" + "|".join(re.escape(k) for k in sorted(KEYWORDS, key=len, reverse=True)) + r")(?!\w)", re.I)
+# Longest keyword first; bullets, emphasis and an interjection may stand before it ("**Hmm, wait** ...").
+OPENING = re.compile(r"[\s>*_#\"'“‘(-]*(?:(?:okay|ok|alright|hmm+|well|yes|yeah|right|oh|ah)\b[,.!… ]+)?(" + "|".join(re.escape(k) for k in sorted(KEYWORDS, key=len, reverse=True)) + r")(?!\w)", re.I)
 
 
 def split_steps(trace):

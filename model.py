@@ -30,12 +30,15 @@ class GPTConfig:
     rope_base: float = 10000.0
     qk_norm: bool = True
     qkv_bias: bool = False
-    tied: bool = False  # the LM head shares the token embedding's weights
+    tied: bool = True  # the LM head shares the token embedding's weights
+    embed_scale: float = 128**0.5  # sqrt(n_embd), as in Gemma: states of unit variance from embeddings that fit the head too; Llama: 1
+    conv_width: int = 4  # tokens that the short convolution before attention spans; 1: none, as in Llama
 
 
 def gpt_config(depth, vocab_size, block_size):
     """One dial: depth layers, depth heads of 32, width 32 * depth, a SwiGLU of about 8/3 the width."""
-    return GPTConfig(vocab_size, block_size, depth, depth, depth, 32 * depth, 32 * round(8 * depth / 3))
+    width = 32 * depth
+    return GPTConfig(vocab_size, block_size, n_layer=depth, n_head=depth, n_kv_head=depth, n_embd=width, n_hidden=32 * round(8 * depth / 3), embed_scale=width**0.5)
 
 
 class KVCache:
@@ -45,18 +48,35 @@ class KVCache:
     def __init__(self, config, batch_size, max_tokens, like):
         shape = (config.n_layer, 2, batch_size, config.n_kv_head, max_tokens, config.n_embd // config.n_head)
         self.kv = like.new_zeros(shape)
+        self.recent = like.new_zeros(config.n_layer, batch_size, config.conv_width - 1, config.n_embd)  # newest inputs of the convolutions
         self.lengths = torch.zeros(batch_size, dtype=torch.long, device=like.device)  # (B,)
         self.longest = 0  # the longest row, known without asking the device
 
     def keep(self, rows):
         """Drop all rows but these (a (K,) index): finished ones cost nothing more."""
-        self.kv, self.lengths = self.kv[:, :, rows], self.lengths[rows]
+        self.kv, self.recent, self.lengths = self.kv[:, :, rows], self.recent[:, rows], self.lengths[rows]
 
 
 def rotate(x, cos, sin):
     """Rotary position embedding (RoFormer) of x (B, nh, T, hs); cos and sin (B or 1, 1, T, hs / 2)."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+class ShortConv(nn.Module):
+    """Adds to each token a weighted sum, channel by channel, of the few before it (the Canon layer of Allen-Zhu 2025).
+
+    Attention then need not fetch what stands next to a token, and the student learns to copy names in fewer steps.
+    """
+
+    def __init__(self, c):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(c.conv_width - 1, c.n_embd))  # row i: the token i + 1 before
+
+    def forward(self, x, before):
+        """x (B, T, C) and the inputs before it (B, width - 1, C). Returns the sum and both inputs, joined."""
+        joined, T, reach = torch.cat((before, x), dim=1), x.size(1), before.size(1)
+        return x + sum(w * joined[:, reach - 1 - i : reach - 1 - i + T] for i, w in enumerate(self.weight)), joined
 
 
 class Attention(nn.Module):
@@ -96,12 +116,20 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     def __init__(self, c):
         super().__init__()
-        self.attn_norm, self.attn = nn.RMSNorm(c.n_embd, eps=1e-6), Attention(c)
+        self.attn_norm, self.conv, self.attn = nn.RMSNorm(c.n_embd, eps=1e-6), ShortConv(c), Attention(c)
         self.mlp_norm, self.mlp = nn.RMSNorm(c.n_embd, eps=1e-6), SwiGLU(c)
 
-    def forward(self, x, *attention):
-        x = x + self.attn(self.attn_norm(x), *attention)
-        return x + self.mlp(self.mlp_norm(x))
+    def forward(self, x, before, *attention):
+        h, joined = self.conv(self.attn_norm(x), before)
+        x = x + self.attn(h, *attention)
+        return x + self.mlp(self.mlp_norm(x)), joined
+
+
+def summed_loss(head, hidden, targets):
+    """Cross-entropy of head(hidden (B, T, C)), summed over the targets (B, T) that are not -1."""
+    if not hidden.is_cuda:  # only supervised positions reach the head; compiled code wants fixed shapes instead
+        hidden, targets = hidden[targets >= 0], targets[targets >= 0]  # (N, C), (N,)
+    return F.cross_entropy(head(hidden).flatten(0, -2).float(), targets.flatten(), ignore_index=-1, reduction="sum")
 
 
 class GPT(nn.Module):
@@ -121,6 +149,7 @@ class GPT(nn.Module):
         self.register_buffer("cos", angle.cos(), persistent=False)  # (block_size, hs / 2)
         self.register_buffer("sin", angle.sin(), persistent=False)
         self.apply(self._init)
+        nn.init.zeros_(self.signal_embedding.weight)
         for block in self.blocks:  # every block starts as the identity
             nn.init.zeros_(block.attn.proj.weight)
             nn.init.zeros_(block.mlp.down.weight)
@@ -131,9 +160,7 @@ class GPT(nn.Module):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
-            if module.padding_idx is not None:
-                nn.init.zeros_(module.weight[module.padding_idx])
+            nn.init.normal_(module.weight, std=self.config.n_embd**-0.5)
 
     def hidden(self, idx, cache=None, lengths=None):
         """Last hidden states (B, T, C) of idx (B, T).
@@ -142,21 +169,24 @@ class GPT(nn.Module):
         later calls take one token a row.
         """
         B, T = idx.shape
+        x = self.embed(idx) * self.config.embed_scale
         if cache is None:
-            cos, sin, extra = self.cos[:T], self.sin[:T], lambda layer: ()
-        else:
-            where = cache.lengths[:, None] + torch.arange(T, device=idx.device)  # (B, T) position of every token
-            cos, sin = self.cos[where].unsqueeze(1), self.sin[where].unsqueeze(1)  # (B, 1, T, hs / 2)
-            mask = None
-            if cache.longest:  # one token a row against all before it; the prefill is plainly causal
-                mask = (torch.arange(cache.longest + T, device=idx.device) <= where[:, :, None]).unsqueeze(1)  # (B, 1, T, L)
-            rows = torch.arange(B, device=idx.device)[:, None]
-            extra = lambda layer: (cache.kv[layer], (rows, where), mask)
-            cache.lengths = cache.lengths + (T if lengths is None else lengths)
-            cache.longest += T
-        x = self.embed(idx)
+            before = x.new_zeros(B, self.config.conv_width - 1, x.size(-1))
+            for block in self.blocks:
+                x, _ = block(x, before, self.cos[:T], self.sin[:T])
+            return self.norm(x)
+        where = cache.lengths[:, None] + torch.arange(T, device=idx.device)  # (B, T) position of every token
+        cos, sin = self.cos[where].unsqueeze(1), self.sin[where].unsqueeze(1)  # (B, 1, T, hs / 2)
+        mask = None
+        if cache.longest:  # one token a row against all before it; the prefill is plainly causal
+            mask = (torch.arange(cache.longest + T, device=idx.device) <= where[:, :, None]).unsqueeze(1)  # (B, 1, T, L)
+        rows = torch.arange(B, device=idx.device)[:, None]
+        new = torch.full_like(cache.lengths, T) if lengths is None else lengths  # (B,) tokens that are no padding
+        newest = new[:, None] + torch.arange(self.config.conv_width - 1, device=idx.device)  # (B, width - 1) in the joined inputs
         for layer, block in enumerate(self.blocks):
-            x = block(x, cos, sin, *extra(layer))
+            x, joined = block(x, cache.recent[layer], cos, sin, cache.kv[layer], (rows, where), mask)
+            cache.recent[layer] = joined[rows, newest]
+        cache.lengths, cache.longest = cache.lengths + new, cache.longest + T
         return self.norm(x)
 
     def token_logits(self, hidden, signals=None):
@@ -170,18 +200,14 @@ class GPT(nn.Module):
         then equals one large batch. A batch without any target costs 0, not NaN.
         """
         hidden = self.hidden(idx)
-        pairs = [(hidden if signals is None else hidden + self.signal_embedding(signals), self.lm_head, targets)]
-        if signals is not None:
-            pairs.append((hidden, self.signal_head, signal_targets))
-        if not idx.is_cuda:  # only the supervised positions reach the heads; compiled code wants fixed shapes instead
-            pairs = [(h[t >= 0], head, t[t >= 0]) for h, head, t in pairs]
-        losses = [F.cross_entropy(head(h).flatten(0, -2).float(), t.flatten(), ignore_index=-1, reduction="sum") for h, head, t in pairs]
-        return losses[0], losses[1] if signals is not None else losses[0].new_zeros(())
+        if signals is None:
+            return summed_loss(self.lm_head, hidden, targets), hidden.new_zeros(())
+        return summed_loss(self.lm_head, hidden + self.signal_embedding(signals), targets), summed_loss(self.signal_head, hidden, signal_targets)
 
     def optimizers(self, muon_lr, adam_lr, fused=False):
         """Muon for the matrices of the blocks, AdamW for all else (embeddings, heads, norms)."""
-        matrices = [p for p in self.blocks.parameters() if p.ndim == 2]
-        rest = [p for n, p in self.named_parameters() if not n.startswith("blocks.") or p.ndim < 2]
+        matrices = [m.weight for m in self.blocks.modules() if isinstance(m, nn.Linear)]
+        rest = [p for p in self.parameters() if not any(p is m for m in matrices)]
         return [torch.optim.Muon(matrices, lr=muon_lr, momentum=0.95, weight_decay=0.0),
                 torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused)]
 

@@ -26,13 +26,13 @@ import torch
 # The seven signals (section 2.1 of the paper) with the keywords that give them away at the opening of a step.
 SIGNALS = {
     "Addition and Elaboration": """also|in addition|additionally|moreover|next|furthermore|besides|similarly|likewise|again|
-        after that|another|what's more|on top of that|meanwhile|and""",
+        after that|then|another|what's more|on top of that|meanwhile|and""",
     "Examples and Illustration": """for example|for instance|say|take|suppose|let's say|imagine|e.g.|such as|as an example|
         to illustrate|assume|let's try|try|case""",
     "Personal Opinion and Recall": """i recall|i know|i think|we are told|remember|recall|i remember|i believe|we know|given|
         i have|we have|the problem|the question|according to|it says|i guess|in my opinion|from statement|from relationship""",
     "Contrast and Concession": """but|however|wait|on the other hand|alternatively|yet|although|though|hold on|actually|instead|
-        no|unless|despite|conversely|even so|hmm, wait|hmm, but|oh wait|still""",
+        no|unless|despite|conversely|even so|still""",
     "Reasoning and Analysis": """since|because|let me|let's|if|consider|now|looking|first|starting|start with|when|as|to find|
         i need to|we need to|for each|is there|using""",
     "Conclusion and Summary": """so|therefore|thus|in summary|hence|in conclusion|overall|consequently|that means|this means|

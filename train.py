@@ -48,7 +48,7 @@ class TrainConfig:
     minutes: float = flag(0.0, "train for so long instead of max_steps; 0: off")
     batch_size: int = flag(8, "traces in a micro-batch", low=1)
     accumulate: int = flag(1, "micro-batches in a step", low=1)
-    muon_lr: float = flag(0.02, "Muon's learning rate: the blocks' matrices")
+    muon_lr: float = flag(0.01, "Muon's learning rate: the blocks' matrices")
     adam_lr: float = flag(0.003, "AdamW's learning rate: embeddings, heads, norms")
     warmup: float = flag(0.02, "share of the run over which the learning rate rises", high=1.0)
     decay: float = flag(0.5, "share of the run, its last, over which the learning rate falls to 0", high=1.0)

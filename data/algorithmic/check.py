@@ -98,7 +98,7 @@ def navigate(question):
         places.append((x + (0, k, 0, -k)[d], y + (k, 0, -k, 0)[d], (facing + turns.get(turn, 0)) % 4))
     sides = "(?:forward|ahead|right|backward|back|left)"
     claims = (rf"\b(?P<k>{COUNT})(?: more)? steps?\b(?: (?:to the |straight )?(?P<dir>{sides})s?\b)?|\bturn(?:ing|s|ed)?(?: to the)? (?P<turn>left|right|around|back)\b|"
-              rf"\b(?:fac(?:e|es|ing)|heading)(?: to| the| towards?)* (?P<heading>{sides})s?\b|\(\s?(?P<x>-?{DIGITS})\s?,\s?(?P<y>-?{DIGITS})\s?\)|(?P<end>\b(?:end|finish|stop)(?:s|ed)?\b)|"
+              rf"\b(?:fac(?:e|es|ing)|heading)(?: to| the| towards?)* (?P<heading>{sides})s?\b|(?:\bfrom \(\s?(?P<x0>-?{DIGITS})\s?,\s?(?P<y0>-?{DIGITS})\s?\))|\(\s?(?P<x>-?{DIGITS})\s?,\s?(?P<y>-?{DIGITS})\s?\)|(?P<end>\b(?:end|finish|stop)(?:s|ed)?\b)|"
               r"(?P<home>(?P<not>(?:\b(?:do|did|am|is) ?)?(?:\bnot|n't) (?:(?:back|return) )?(?:(?:at|to|reach) )?|\b(?:away|far) from )?"
               r"(?:\b(?:back (?:at|to)|at|is|returns? to|reach) |(?<=not )|(?<=at )|(?<=to )|(?<=from ))the (?:start(?:ing point| point)?|origin)\b)")
     def judge(cs):
@@ -111,6 +111,7 @@ def navigate(question):
                 yield due and "does not say where that leads" or reason and f"'{c[0]}' {reason}"
                 due, moved = "heading" if c["turn"] else "x", True
             x, y, facing = places[done]
+            yield c["x0"] and (int(c["x0"]), int(c["y0"])) != places[done - moved][:2] and f"does not go on '{c[0]}'"
             yield c["x"] and (int(c["x"]), int(c["y"])) != (x, y) and f"says {c[0]}, but it is ({x}, {y})"
             yield (c["heading"] and side(c["heading"]) != facing or c["home"] and bool(c["not"]) == (x == y == 0)) and f"says '{c[0]}' wrongly"
             yield c["end"] and done < len(todo) and "stops before the last instruction"
@@ -236,7 +237,7 @@ def object_counting(question):
     counts = [False] + [m[2] in ("object", kind_of(thing)) for _, thing in items]  # whether the item before this place counts
     totals, noun = [sum(n * c for (n, _), c in zip(items[:i], counts[1:])) for i in range(len(items) + 1)], any_of({thing for _, thing in items}, "i")
     claims = (rf"(?:\b(?P<n>an?|{COUNT}) )?(?P<noun>{noun})|\b(?:is|are)(?P<no> not|n't)?(?: an?)? (?P<member>{kind})|\b(?P<sum>{COUNT}) (?P<sumkind>{kind})|(?P<goal>{kind})|"
-              rf"\b(?:(?P<stay>stays?|remains?|still)(?: at)?|to|is|are|makes?|making|gives?|becomes?|have|of|reach(?:es)?) (?P<total>{COUNT})(?! (?:{noun}|{kind}))")
+              rf"\b(?:(?P<stay>stays?|remains?|still)(?: at)?|to|is|are|makes?|making|gives?|becomes?|have|of|reach(?:es)?) (?:(?P<a>{COUNT}) ?\+ ?(?P<b>{COUNT}) ?= ?)?(?P<total>{COUNT})(?! (?:{noun}|{kind}))")
     def judge(cs):
         nonlocal done
         due = excluded = moved = False
@@ -251,6 +252,7 @@ def object_counting(question):
                 excluded = bool(c["no"])
                 yield (not moved or excluded == counts[done]) and f"says '{c[0]}' wrongly"
             elif said := c["total"] or c["sum"]:
+                yield c["a"] and (not moved or (number(c["a"]), number(c["b"])) != (totals[done - 1], items[done - 1][0])) and f"adds up wrongly: '{c[0]}'"
                 yield number(said) != totals[done] and f"says {said}, but it is {totals[done]}"
                 yield (c["sum"] and done < len(items) or not moved and 0 < done < len(items)) and "stops before the last item"
                 yield due and (counts[done] if c["stay"] else not counts[done] and not excluded) and "counts what does not, or does not count what does"

@@ -6,8 +6,8 @@ fairydreaming/farel-bench) and reachability (depth-first search with dead ends).
 
     {"id": "train-object_counting-0", "task": "object_counting",
      "question": "I have a garlic, a cat, and two onions. How many vegetables do I have?",
-     "trace": "We are told to count the vegetables.\\n\\nFor example, the garlic brings the count to 1.\\n\\n
-               But the cat is not a vegetable, so it stays 1.\\n\\nTwo onions make 3.\\n\\n
+     "trace": "We are told to count the vegetables.\\n\\nFor example, the garlic brings the count to 0 + 1 = 1.\\n\\n
+               But the cat is not a vegetable, so it stays 1.\\n\\nThe two onions take it to 1 + 2 = 3.\\n\\n
                So there are 3 vegetables.\\n\\nThe answer is 3.",
      "answer": "3"}
 
@@ -68,30 +68,25 @@ def write(rng, signal, body):
 
 
 # Broad lists; the students' test questions need not stay inside them, but a name met in training is copied better.
-NAMES = """Ada Alejandro Alexis Alice Alina Amara Amberly Amir Ana Andree Anika Antwan Arjun Audrie Aurora Beatrix Benoit
-Bernita Bjorn Boris Bruno Camila Carlos Cedric Chloe Christie Claude Conception Cora Crista Cyrus Dalia Dallas Daphne
-Delbert Delfina Deshawn Diego Dmitri Edith Elanor Elena Elias Emeka Emil Esther Eva Farid Fatima Felix Fidel Fiona
-Fletcher Florence Freya Gaston Gita Greta Gustav Gwenn Hana Hassan Hector Helene Hugo Ibrahim Ida Igor Ines Inga Ingrid
-Ivan Jamal Jamey Jaymie Jerry Jim Joaquin Jonas Josef Juno Ka Kandi Karim Keiko Kenji Kofi Kristian Lars Leda Leila Leon
-Lina Lorine Lucia Luis Magnus Malik Mara Marco Maybelle Mei Michael Michaela Mila Millicent Millie Mira Mohammed Nadia
-Naomi Nia Nils Nina Noor Olaf Olga Omar Oscar Osvaldo Otto Pablo Paloma Petra Phoebe Pierre Priya Quentin Quincy Rafael
-Rashida Raymond Rhea Rosa Ruben Ryan Sal Samira Sanjay Selma Shalonda Shaunda Shenna Sherrie Silas Sima Sofia Stella
-Sven Tamika Tariq Teresa Teressa Thea Theo Tomas Uma Ursula Valeria Vera Vernell Victor Vina Viola Wanda Willian Xavier
-Yara Yoland Yusuf Zara Zoltan""".split()
+NAMES = """Ada Alejandro Alexis Alice Amberly Amir Ana Andree Anika Antwan Audrie Beatrix Bernita Bjorn Boris Camila Chloe
+Christie Conception Cora Crista Cyrus Dallas Delbert Delfina Diego Dmitri Edith Elanor Elena Emeka Esther Farid Fatima Felix
+Fidel Fletcher Freya Gita Greta Gwenn Hana Hassan Hector Helene Hugo Ibrahim Ines Inga Ivan Jamey Jaymie Jerry Jim Jonas Ka
+Kandi Kenji Kofi Kristian Lars Leda Leila Lina Lorine Lucia Malik Mara Maybelle Mei Michael Michaela Millicent Millie Nadia
+Nia Nils Olga Omar Osvaldo Otto Pablo Petra Phoebe Priya Quincy Rashida Raymond Rosa Ryan Sal Samira Shalonda Shaunda Shenna
+Sherrie Silas Sima Sofia Stella Sven Tamika Tariq Teressa Theo Tomas Ursula Vera Vernell Vina Willian Yara Yoland Yusuf
+Zoltan""".split()
 SHUFFLERS = "Alice Bob Claire Dave Eve Fred Gertrude".split()  # BBH always takes these, in this order
 ITEMS = {
-    "fruits": """apple apricot banana blackberry|blackberries blueberry|blueberries cherry|cherries coconut fig grape
-        grapefruit kiwi lemon lime mango|mangoes melon nectarine orange papaya peach|peaches pear pineapple plum
-        raspberry|raspberries strawberry|strawberries watermelon""",
-    "vegetables": """artichoke beetroot bell_pepper cabbage carrot cauliflower cucumber eggplant garlic
-        head_of_broccoli|heads_of_broccoli leek lettuce_head onion parsnip potato|potatoes pumpkin radish|radishes
-        shallot stalk_of_celery|stalks_of_celery sweet_potato|sweet_potatoes turnip yam zucchini""",
-    "animals": """bear camel cat chicken cow crow deer|deer dog donkey duck fox|foxes frog goat goose|geese hamster horse
-        lion lizard monkey mouse|mice owl pig pony|ponies rabbit sheep|sheep snail snake squirrel tiger turtle""",
-    "musical instruments": """accordion bagpipe banjo bassoon cello clarinet drum fiddle flute guitar harmonica harp lute
-        mandolin oboe organ piano saxophone sitar trombone trumpet tuba ukulele viola violin xylophone""",
-    "objects": """bed bench|benches bookcase car chair clock couch|couches desk dresser fridge kettle lamp microwave mirror
-        oven pillow radio rug sofa stool stove table telephone television toaster vase wardrobe""",
+    "fruits": """apple apricot banana blackberry|blackberries cherry|cherries coconut grape kiwi lemon mango|mangoes melon
+        nectarine orange peach|peaches pear plum raspberry|raspberries strawberry|strawberries""",
+    "vegetables": """artichoke beetroot cabbage carrot cauliflower cucumber eggplant garlic head_of_broccoli|heads_of_broccoli
+        leek lettuce_head onion potato|potatoes pumpkin radish|radishes stalk_of_celery|stalks_of_celery turnip yam""",
+    "animals": """bear camel cat chicken cow deer|deer dog donkey duck fox|foxes frog goat horse mouse|mice pig rabbit
+        sheep|sheep snail snake turtle""",
+    "musical instruments": """accordion banjo bassoon cello clarinet drum flute guitar harmonica harp mandolin oboe piano
+        saxophone trombone trumpet tuba violin""",
+    "objects": """bed bench|benches car chair clock couch|couches desk fridge lamp microwave mirror oven pillow radio sofa
+        stove table toaster vase wardrobe""",
 }
 ITEMS = {kind: [tuple((w + "|" + w + "s").replace("_", " ").split("|")[:2]) for w in words.split()] for kind, words in ITEMS.items()}
 COLORS = "black blue brown golden gray green indigo orange pink purple red silver turquoise violet white yellow".split()
@@ -165,14 +160,14 @@ def navigate(rng, n):
     told = [f"Turn {turns[d]}." if not k else f"Take {count(k)}." if d is None else f"Take {count(k)} {COMPASS[d]}." for k, d in moves]
     question = "If you follow these instructions, do you return to the starting point? " + "Always face forward. " * strafing + " ".join(told)
     steps = [(RECALL, say(rng, "I [start|begin] at (0, 0)") + ", facing forward" * (not strafing))]
-    last = None
-    for (k, d), (x, y, facing) in zip(moves, walk(moves)[1:]):
+    last, path = None, walk(moves)
+    for (k, d), (x0, y0, _), (x, y, facing) in zip(moves, path, path[1:]):
         if not k:
             steps.append((CONTRAST if d == 2 else REASON, say(rng, "turning {turn} [means I face|I now face|leaves me facing] {dir}", turn=turns[d], dir=COMPASS[facing])))
         else:
             dir = facing if d is None else d
             signal = REASON if last is None or (dir - last) % 2 else ADD if dir == last else CONTRAST
-            steps.append((signal, say(rng, "{k} {dir} [takes me to|puts me at|leads to] ({x}, {y})", k=count(k), dir=COMPASS[dir], x=x, y=y)))
+            steps.append((signal, say(rng, "{k} {dir} from ({x0}, {y0}) [gets me to|takes me to|leads to] ({x}, {y})", k=count(k), dir=COMPASS[dir], x0=x0, y0=y0, x=x, y=y)))
             last = dir
     home = (x, y) == (0, 0)
     steps.append((CONCLUDE, say(rng, "I [end|finish|stop] at ({x}, {y}), [" + ("back at the start|which is the starting point" if home else "away from the start|not at the starting point") + "]", x=x, y=y)))
@@ -290,7 +285,8 @@ def object_counting(rng, n):
         if counts:
             signal = EXAMPLE if total == number else ADD if last else REASON
             s = "s" if number == 1 else ""
-            steps.append((signal, say(rng, "{noun} [bring{s}|take{s}|raise{s}] [the count|the total|it] to {total}", noun=noun, s=s, total=total)))
+            steps.append((signal, say(rng, "{noun} [bring{s}|take{s}|raise{s}] [the count|the total|it] to {before} + {number} = {total}",
+                                      noun=noun, s=s, before=total - number, number=number, total=total)))
         else:
             be, singular = ("is", "a" if kind[0] not in "aeiou" else "an") if number == 1 else ("are", "")
             steps.append((CONTRAST, say(rng, "{noun} {be} not {kind}, so [it stays|the count is still|the total stays] {total}", noun=noun, be=be, kind=f"{singular} {kind[:-1]}" if number == 1 else kind, total=total)))
@@ -413,8 +409,9 @@ def reachability(rng, n):
 
 # each family with its shortest and longest default length
 TASKS = {f.__name__: (f, lengths) for f, lengths in (
-    (web_of_lies, (3, 6)), (navigate, (3, 8)), (boolean_expressions, (5, 9)), (dyck_languages, (2, 90)), (object_counting, (2, 11)),
+    (web_of_lies, (3, 6)), (navigate, (3, 7)), (boolean_expressions, (5, 9)), (dyck_languages, (2, 64)), (object_counting, (2, 11)),
     (tracking_shuffled_objects, (3, 7)), (family_relations, (2, 9)), (reachability, (4, 8)))}
+SHARE = {"navigate": 2.5, "object_counting": 2, "dyck_languages": 2}  # of the training rows, against 1
 STEPPED = {"tracking_shuffled_objects": (3, 5, 7), "family_relations": (2, 5, 9)}  # only these lengths occur
 
 
@@ -452,9 +449,13 @@ def generate(task, split, n, seed=0, lengths=None):
 
 
 def rows(tasks, split, n, seed=0, lengths=None):
-    """The first n (row, gold signals) over several tasks, taken in turn: equal shares."""
-    shares = [generate(t, split, (n + len(tasks) - 1 - i) // len(tasks), seed, lengths) for i, t in enumerate(tasks)]
-    return [pair for turn in itertools.zip_longest(*shares) for pair in turn if pair is not None]
+    """The first n (row, gold signals) over several tasks, taken in turn; in training the slowly learned ones come oftener."""
+    count, order = dict.fromkeys(tasks, 0), []
+    for _ in range(n):
+        order.append(min(tasks, key=lambda t: (count[t] + 1) / (SHARE.get(t, 1) if split == "train" else 1)))
+        count[order[-1]] += 1
+    streams = {t: generate(t, split, count[t], seed, lengths) for t in tasks}
+    return [next(streams[t]) for t in order]
 
 
 def main(argv=None):
