@@ -44,7 +44,9 @@ class TrainConfig:
     depth: int = flag(4, "layers; heads = depth, width = 32 * depth", low=1, high=64)
     block_size: int = flag(1024, "longest trace in tokens; longer ones are dropped and counted", low=8)
     # optimization
-    max_steps: int = flag(5000, "optimizer steps", low=1)
+    max_steps: int = flag(3600, "optimizer steps", low=1)
+    first_tasks: str = flag("web_of_lies,object_counting", "tasks to learn first, where the data has them: these two teach copying from the question")
+    first_share: float = flag(0.2, "share of the run that sees only first_tasks", high=1.0)
     minutes: float = flag(0.0, "train for so long instead of max_steps; 0: off")
     batch_size: int = flag(8, "traces in a micro-batch", low=1)
     accumulate: int = flag(1, "micro-batches in a step", low=1)
@@ -80,7 +82,10 @@ def load_data(config):
     folder = Path(prepare.__file__).parent
     if not (folder / "test.jsonl").exists():  # first use: the same rows on disk, to read and to --eval
         prepare.main(["--out_dir", str(folder)])
-    train, val, test = (prepare.rows(tasks, s, n) for s, n in (("train", config.n_train), ("val", config.n_val), ("test", config.n_test)))
+    try:
+        train, val, test = (prepare.rows(tasks, s, n) for s, n in (("train", config.n_train), ("val", config.n_val), ("test", config.n_test)))
+    except ValueError as e:  # a family with few short problems ran dry
+        raise UserError(str(e)) from None
     rows, stats = annotate([r for r, _ in train], gold={r["id"]: g for r, g in train})
     val_rows, _ = annotate([r for r, _ in val], weight=stats["classifier"])
     return list(map(as_trace, rows)), list(map(as_trace, val_rows)), [r for r, _ in test], stats
@@ -190,7 +195,9 @@ def main(argv=None):
 
     # the loop
     rng, metrics, tokens, log = np.random.default_rng(config.seed), [], 0, torch.zeros(2, device=device)
-    stream = itertools.chain.from_iterable(batches(examples, config.batch_size, rng) for _ in itertools.count())  # epoch after epoch
+    endless = lambda some: itertools.chain.from_iterable(batches(some, config.batch_size, rng) for _ in itertools.count())  # epoch after epoch
+    easy = [e for e in examples if train_traces[e.row].task in config.first_tasks.split(",")]
+    stream, easy_stream = endless(examples), endless(easy or examples)
     budget, began, paused = config.minutes * 60, time.time(), 0.0
     bar = tqdm(total=round(budget) or config.max_steps, unit="s" if budget else "step", desc="training", disable=None)
     for step in itertools.count():
@@ -209,7 +216,7 @@ def main(argv=None):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("peak_lr", group["lr"]) * learning_rate(progress, config)
-        micro = [collate(next(stream), tokenizer, config.signal_positions) for _ in range(config.accumulate)]
+        micro = [collate(next(easy_stream if progress < config.first_share else stream), tokenizer, config.signal_positions) for _ in range(config.accumulate)]
         log += backward(forward, micro, config, device, precision)
         tokens += sum(int((m[0] != tokenizer.end_id).sum()) for m in micro)  # padding does not count
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)

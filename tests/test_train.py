@@ -132,3 +132,9 @@ def test_annotation_near_its_design_targets():
     assert report["classifier_agreement"] > 0.5  # seven classes; the most frequent one alone has about 0.25
     again, _ = annotate.annotate([r for r, _ in pairs[:50]], weight=report["classifier"])
     assert again == rows[:50]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU: torch.compile and bf16 run only there")
+def test_compiled_training_on_cuda(tmp_path):
+    train.main([*TINY, "--device", "cuda", "--n_train", "60", "--n_test", "5", "--max_steps", "10", "--out_dir", str(tmp_path)])
+    assert json.loads((tmp_path / "result.json").read_text())["questions"] == 5

@@ -14,7 +14,7 @@ NEUTRAL = set("""i we me us my our you one's it its it's i'm this that that's th
 but and yet however although though now next also too again finally lastly eventually wait hmm hm oh ah well ok okay alright fine good great
 sure indeed obviously clearly naturally see let let's lets check look looking at consider think know believe recall remember note notice
 told given is are was be being been am have has had go goes going on continue continuing proceed move moving try take takes taking get gets
-say suppose assume imagine work out begin begins beginning start starts starting started first for example instance from to in into of with
+moves say suppose assume imagine work out begin begins beginning start starts starting started first for example instance from to in into of with
 by as since because when while after afterwards later once which what where who how make makes means mean gives give giving leads lead leading
 leaves leave leaving puts put putting brings bring bringing lands land raises raise need needs want do can will sense step steps point time
 case moreover furthermore addition additionally besides similarly likewise meanwhile summary sum overall conclusion conclude short result end
@@ -98,7 +98,7 @@ def navigate(question):
         places.append((x + (0, k, 0, -k)[d], y + (k, 0, -k, 0)[d], (facing + turns.get(turn, 0)) % 4))
     sides = "(?:forward|ahead|right|backward|back|left)"
     claims = (rf"\b(?P<k>{COUNT})(?: more)? steps?\b(?: (?:to the |straight )?(?P<dir>{sides})s?\b)?|\bturn(?:ing|s|ed)?(?: to the)? (?P<turn>left|right|around|back)\b|"
-              rf"\b(?:fac(?:e|es|ing)|heading)(?: to| the| towards?)* (?P<heading>{sides})s?\b|(?:\bfrom \(\s?(?P<x0>-?{DIGITS})\s?,\s?(?P<y0>-?{DIGITS})\s?\))|\(\s?(?P<x>-?{DIGITS})\s?,\s?(?P<y>-?{DIGITS})\s?\)|(?P<end>\b(?:end|finish|stop)(?:s|ed)?\b)|"
+              rf"\b(?:fac(?:e|es|ing)|heading)(?: to| the| towards?)* (?P<heading>{sides})s?\b|\b(?P<axis>[xy]) (?:goes )?from (?P<a>-?{DIGITS}) to (?P<b>-?{DIGITS})\b|\(\s?(?P<x>-?{DIGITS})\s?,\s?(?P<y>-?{DIGITS})\s?\)|(?P<end>\b(?:end|finish|stop)(?:s|ed)?\b)|"
               r"(?P<home>(?P<not>(?:\b(?:do|did|am|is) ?)?(?:\bnot|n't) (?:(?:back|return) )?(?:(?:at|to|reach) )?|\b(?:away|far) from )?"
               r"(?:\b(?:back (?:at|to)|at|is|returns? to|reach) |(?<=not )|(?<=at )|(?<=to )|(?<=from ))the (?:start(?:ing point| point)?|origin)\b)")
     def judge(cs):
@@ -111,7 +111,10 @@ def navigate(question):
                 yield due and "does not say where that leads" or reason and f"'{c[0]}' {reason}"
                 due, moved = "heading" if c["turn"] else "x", True
             x, y, facing = places[done]
-            yield c["x0"] and (int(c["x0"]), int(c["y0"])) != places[done - moved][:2] and f"does not go on '{c[0]}'"
+            if c["axis"]:  # the whole way of one coordinate in one move
+                at, due = "xy".index(c["axis"].lower()), None if due == "x" else due
+                a, b, was, now = int(c["a"]), int(c["b"]), places[done - moved][at], places[done][at]
+                yield (not moved or was == now or (a, b) != (was, now)) and f"says '{c[0]}', but it is from {was} to {now}"
             yield c["x"] and (int(c["x"]), int(c["y"])) != (x, y) and f"says {c[0]}, but it is ({x}, {y})"
             yield (c["heading"] and side(c["heading"]) != facing or c["home"] and bool(c["not"]) == (x == y == 0)) and f"says '{c[0]}' wrongly"
             yield c["end"] and done < len(todo) and "stops before the last instruction"
