@@ -44,9 +44,9 @@ class TrainConfig:
     depth: int = flag(4, "layers; heads = depth, width = 32 * depth", low=1, high=64)
     block_size: int = flag(1024, "longest trace in tokens; longer ones are dropped and counted", low=8)
     # optimization
-    max_steps: int = flag(3600, "optimizer steps", low=1)
-    first_tasks: str = flag("web_of_lies,object_counting", "tasks to learn first, where the data has them: these two teach copying from the question")
-    first_share: float = flag(0.2, "share of the run that sees only first_tasks", high=1.0)
+    max_steps: int = flag(3200, "optimizer steps", low=1)
+    first_tasks: str = flag("web_of_lies,object_counting", "tasks to learn first, where the data has them: these teach copying names out of the question")
+    first_share: float = flag(0.15, "share of the run that sees only first_tasks", high=1.0)
     minutes: float = flag(0.0, "train for so long instead of max_steps; 0: off")
     batch_size: int = flag(8, "traces in a micro-batch", low=1)
     accumulate: int = flag(1, "micro-batches in a step", low=1)
