@@ -247,5 +247,5 @@ def load_checkpoint(path, device):
         student = {"gpt": model.to(device).eval(), "tokenizer": Tokenizer(c["pieces"]), "classifier": c["classifier"],
                    "method": c["config"]["method"], "seen": set(c["seen"].tolist()), "tokens_per_second": c["tokens_per_second"]}
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as e:
-        raise UserError(f"{path}: not a checkpoint of this project, or a damaged one ({str(e).splitlines()[0][:80]}); train again") from None
+        raise UserError(f"{path}: not a checkpoint of this project, or a damaged one ({(str(e) or type(e).__name__).splitlines()[0][:80]}); train again") from None
     return student

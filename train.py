@@ -143,14 +143,15 @@ def draw_curves(metrics, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [n for n in ("token_loss", "signal_loss") if any(m[n] for m in metrics)]
+    names = [n for n in ("token_loss", "signal_loss") if any(m[n] for m in metrics)] or ["token_loss"]
     figure, axes = plt.subplots(1, len(names), figsize=(5.5 * len(names), 4), squeeze=False)
     for ax, name in zip(axes[0], names):
         for part, style in (("train", "-"), ("val", "o-")):
             points = [(m["step"], m[name]) for m in metrics if m["split"] == part]
-            ax.plot(*zip(*points), style, label=part, markersize=3) if points else None
+            if points:
+                ax.plot(*zip(*points), style, label=part, markersize=3)
         ax.set(xlabel="step", ylabel=name.replace("_", " ") + " (nats)", yscale="log")
-        ax.legend()
+        ax.legend(*ax.get_legend_handles_labels())
         ax.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -121,6 +121,6 @@ def test_help_shows_every_default(capsys):
     for main in (train.main, sample.main, annotate.main):
         with pytest.raises(SystemExit) as e:
             main(["--help"])
-        assert e.value.code
+        assert e.value.code == 0
         out = " ".join(capsys.readouterr().out.split())
         assert out.count("(default:") >= 3

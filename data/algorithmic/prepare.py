@@ -386,8 +386,12 @@ def reachability(rng, n):
     pairs = [(x, y) for x in towns for y in roads[x]]
     rng.shuffle(pairs)
     roads = {t: [y for x, y in pairs if x == t] for t in towns}
-    start = rng.choice(towns[: max(1, n // 3)])
-    goal = rng.choice([t for t in towns if t != start])
+    start = rng.choice([t for t in towns if roads[t]])
+    near = [start]
+    for t in near:  # grows to all that can be reached
+        near += [y for y in roads[t] if y not in near]
+    far = [t for t in towns if t not in near]
+    goal = rng.choice(near[1:] if not far or rng.random() < 0.4 else far)
     steps, seen, path = [(RECALL, say(rng, "I [start|begin] in {a} and [look for|want to reach|am looking for] {b}", a=start, b=goal))], [start], [start]
     while path and path[-1] != goal:
         here = path[-1]
