@@ -9,7 +9,6 @@ import itertools
 import json
 import re
 import shutil
-import sys
 import textwrap
 import time
 from dataclasses import dataclass, field

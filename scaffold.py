@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import random
 import re
 import sys
 from collections import Counter

@@ -22,7 +22,7 @@ from annotate import annotate, describe, draw, write_atomically
 from data.algorithmic import prepare
 from model import GPT, gpt_config, load_checkpoint, pick_device, save_checkpoint
 from sample import evaluate, lines_of, reason, report
-from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, paint, parse_flags, question_hash, read_traces, run,
+from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, parse_flags, question_hash, read_traces, run,
                       show, to_trace)
 
 

@@ -138,7 +138,7 @@ def test_cached_equals_uncached_on_ragged_rows(model, examples, tokenizer):
 @torch.no_grad()
 def naive_reason(model, tokenizer, question, max_tokens):
     """The oracle: one question, no cache, the whole text read again for every token."""
-    ids, start, steps = tokenizer.encode(question) + [tokenizer.step_id], None, []
+    ids, steps = tokenizer.encode(question) + [tokenizer.step_id], []
     for _ in range(max_tokens):
         h = model.hidden(torch.tensor([ids]))[0, -1]
         if ids[-1] == tokenizer.step_id:

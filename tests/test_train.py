@@ -1,6 +1,5 @@
 """The programs, end to end: training, annotation, evaluation."""
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ import sample
 import train
 from conftest import TINY
 from data.algorithmic import prepare
-from scaffold import SIGNALS, question_hash, read_jsonl
+from scaffold import SIGNALS, read_jsonl
 
 
 def test_a_run_leaves_all_it_promises(trained):
