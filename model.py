@@ -225,12 +225,12 @@ def pick_device(wanted="auto"):
     return torch.device(wanted), "asked for"
 
 
-def save_checkpoint(path, model, tokenizer, classifier, config, seen, result):
+def save_checkpoint(path, model, tokenizer, classifier, config, seen, tokens_per_second):
     """Everything that sampling needs, in plain types: loads with weights_only=True. Written whole or not at all."""
     state = {k.removeprefix("_orig_mod."): v.cpu() for k, v in model.state_dict().items()}
     path, part = Path(path), Path(f"{path}.part")
     torch.save({"format": FORMAT, "model": state, "gpt": asdict(model.config), "pieces": tokenizer.pieces, "classifier": classifier,
-                "config": asdict(config), "seen": torch.tensor(sorted(seen), dtype=torch.long), "tokens_per_second": result.get("tokens_per_second")}, part)
+                "config": asdict(config), "seen": torch.tensor(sorted(seen), dtype=torch.long), "tokens_per_second": tokens_per_second}, part)
     part.replace(path)
 
 

@@ -236,7 +236,7 @@ def main(argv=None):
     speed = tokens / max(elapsed, 1e-9)
 
     # what it learned
-    save_checkpoint(out / "ckpt.pt", model, tokenizer, stats and stats["classifier"], config, {question_hash(t.question) for t in train_traces}, {"tokens_per_second": speed})
+    save_checkpoint(out / "ckpt.pt", model, tokenizer, stats and stats["classifier"], config, {question_hash(t.question) for t in train_traces}, speed)
     write_atomically(out / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in metrics))
     draw_curves(metrics, out / "curves.png")
     if stats:

@@ -28,7 +28,7 @@ def test_encoding_by_hand():
     assert every.tolist() == [[-1, -1, 2, 2, 5, 5, 5]]
 
 
-def test_question_without_text_of_its_own_is_masked_only_there(examples, tokenizer):
+def test_only_the_question_is_masked(examples, tokenizer):
     for e in examples:
         first = e.ids.tolist().index(tokenizer.step_id)
         assert e.loss_mask.tolist() == [i >= first for i in range(len(e.signals))]
