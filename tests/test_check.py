@@ -13,7 +13,7 @@ OPPOSITES = {  # one phrase for another that means the opposite, wherever it sta
     "web_of_lies": "tells the truth|lies, is truthful|is lying, is honest|is a liar, is true|is false, is right|is wrong, is correct|is a lie",
     "navigate": "back at the start|away from the start, which is the starting point|not at the starting point",
     "boolean_expressions": "True|False",
-    "object_counting": "is not|is, are not|are",
+    "object_counting": "a fruit|a vegetable, fruits|vegetables, an animal|a musical instrument, animals|musical instruments",
     "family_relations": "was not met|was met, is not among them|is among them",
     "reachability": "is reached|is never reached, can be reached|cannot be reached",
 }

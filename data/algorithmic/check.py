@@ -98,7 +98,7 @@ def navigate(question):
         places.append((x + (0, k, 0, -k)[d], y + (k, 0, -k, 0)[d], (facing + turns.get(turn, 0)) % 4))
     sides = "(?:forward|ahead|right|backward|back|left)"
     claims = (rf"\b(?P<k>{COUNT})(?: more)? steps?\b(?: (?:to the |straight )?(?P<dir>{sides})s?\b)?|\bturn(?:ing|s|ed)?(?: to the)? (?P<turn>left|right|around|back)\b|"
-              rf"\b(?:fac(?:e|es|ing)|heading)(?: to| the| towards?)* (?P<heading>{sides})s?\b|\b(?P<axis>[xy]) (?:goes )?from (?P<a>-?{DIGITS}) to (?P<b>-?{DIGITS})\b|\(\s?(?P<x>-?{DIGITS})\s?,\s?(?P<y>-?{DIGITS})\s?\)|(?P<end>\b(?:end|finish|stop)(?:s|ed)?\b)|"
+              rf"\b(?:fac(?:e|es|ing)|heading)(?: to| the| towards?)* (?P<heading>{sides})s?\b|\b(?P<axis>[xy]) to (?P<a>-?{DIGITS}) (?P<op>[+-]) (?P<n>{DIGITS}) = (?P<b>-?{DIGITS})\b|\(\s?(?P<x>-?{DIGITS})\s?,\s?(?P<y>-?{DIGITS})\s?\)|(?P<end>\b(?:end|finish|stop)(?:s|ed)?\b)|"
               r"(?P<home>(?P<not>(?:\b(?:do|did|am|is) ?)?(?:\bnot|n't) (?:(?:back|return) )?(?:(?:at|to|reach) )?|\b(?:away|far) from )?"
               r"(?:\b(?:back (?:at|to)|at|is|returns? to|reach) |(?<=not )|(?<=at )|(?<=to )|(?<=from ))the (?:start(?:ing point| point)?|origin)\b)")
     def judge(cs):
@@ -113,8 +113,8 @@ def navigate(question):
             x, y, facing = places[done]
             if c["axis"]:  # the whole way of one coordinate in one move
                 at, due = "xy".index(c["axis"].lower()), None if due == "x" else due
-                a, b, was, now = int(c["a"]), int(c["b"]), places[done - moved][at], places[done][at]
-                yield (not moved or was == now or (a, b) != (was, now)) and f"says '{c[0]}', but it is from {was} to {now}"
+                a, n, b, was, now = int(c["a"]), int(c["op"] + c["n"]), int(c["b"]), places[done - moved][at], places[done][at]
+                yield (not moved or was == now or (a, a + n, b) != (was, now, now)) and f"says '{c[0]}', but it is from {was} to {now}"
             yield c["x"] and (int(c["x"]), int(c["y"])) != (x, y) and f"says {c[0]}, but it is ({x}, {y})"
             yield (c["heading"] and side(c["heading"]) != facing or c["home"] and bool(c["not"]) == (x == y == 0)) and f"says '{c[0]}' wrongly"
             yield c["end"] and done < len(todo) and "stops before the last instruction"
@@ -231,37 +231,41 @@ def kind_of(noun):
 
 
 def object_counting(question):
-    """Item by item as in the question, each with the count after it."""
+    """Item by item as in the question: what it is, in the same step or the next the count after it."""
     m = re.fullmatch(r"I have ([\w ,'-]+)\. How many (fruit|vegetable|animal|musical instrument|object)s do I have\?", tidy(question))
     items = [re.fullmatch(rf"(an?|{COUNT}) ([\w' -]+)", part) for part in re.split(r",? and |, ", m[1])] if m else []
     if not items or not all(items) or m[2] != "object" and None in [kind_of(i[2]) for i in items]:
         return None
-    items, done, kind = [(number(i[1]), i[2]) for i in items], 0, r"\b(?:(?:musical )?instrument|fruit|vegetable|animal|object)s?\b"
+    items, done, pending, kind = [(number(i[1]), i[2]) for i in items], 0, False, r"\b(?:(?:musical )?instrument|fruit|vegetable|animal|object)s?\b"
     counts = [False] + [m[2] in ("object", kind_of(thing)) for _, thing in items]  # whether the item before this place counts
     totals, noun = [sum(n * c for (n, _), c in zip(items[:i], counts[1:])) for i in range(len(items) + 1)], any_of({thing for _, thing in items}, "i")
-    claims = (rf"(?:\b(?P<n>an?|{COUNT}) )?(?P<noun>{noun})|\b(?:is|are)(?P<no> not|n't)?(?: an?)? (?P<member>{kind})|\b(?P<sum>{COUNT}) (?P<sumkind>{kind})|(?P<goal>{kind})|"
-              rf"\b(?:(?P<stay>stays?|remains?|still)(?: at)?|to|is|are|makes?|making|gives?|becomes?|have|of|reach(?:es)?) (?:(?P<a>{COUNT}) ?\+ ?(?P<b>{COUNT}) ?= ?)?(?P<total>{COUNT})(?! (?:{noun}|{kind}))")
+    claims = (rf"(?:\b(?P<n>an?|{COUNT}) )?(?P<noun>{noun})|\b(?:is|are)(?P<no> not|n't)?(?: an?)? (?P<member>{kind})|(?P<out>\b(?:do|does|is|are) not (?:count|asked for)\b)|\b(?P<sum>{COUNT}) (?P<sumkind>{kind})|(?P<goal>{kind})|"
+              rf"(?:\b(?P<a>{COUNT}) ?\+ ?(?P<b>{COUNT}) ?= ?|\b(?:(?P<stay>stays?|remains?|still)(?: at)?|to|is|are|makes?|making|gives?|becomes?|have|of|reach(?:es)?) )(?P<total>{COUNT})(?! ?\+| (?:{noun}|{kind}))")
     def judge(cs):
-        nonlocal done
-        due = excluded = moved = False
+        nonlocal done, pending
+        excluded = moved = False
         for c in cs:
-            said = c["member"] or c["sumkind"] or c["goal"]
+            said = c["sumkind"] or c["goal"]
             yield said and not m[2].endswith(said.lower().rstrip("s")) and f"the question asks for {m[2]}s, not '{said}'"
             if c["noun"]:
                 done, reason = advance(items, done, (number(c["n"] or "a"), c["noun"].lower()))
-                yield due and "does not say what the count is then" or reason and f"'{c[0]}' {reason}"
-                due, excluded, moved = True, False, True
+                yield pending and "leaves the count open" or reason and f"'{c[0]}' {reason}"
+                pending, excluded, moved = True, False, True
+            elif c["out"]:
+                excluded = True
+                yield (not pending or counts[done]) and f"says '{c[0]}' wrongly"
             elif c["member"]:
-                excluded = bool(c["no"])
-                yield (not moved or excluded == counts[done]) and f"says '{c[0]}' wrongly"
+                said, asked = c["member"].lower().rstrip("s"), m[2].endswith(c["member"].lower().rstrip("s"))
+                excluded = bool(c["no"]) if asked else not c["no"]
+                yield (not moved or bool(c["no"]) == (counts[done] if asked else (kind_of(items[done - 1][1]) or "").endswith(said))) and f"says '{c[0]}' wrongly"
             elif said := c["total"] or c["sum"]:
-                yield c["a"] and (not moved or (number(c["a"]), number(c["b"])) != (totals[done - 1], items[done - 1][0])) and f"adds up wrongly: '{c[0]}'"
+                yield c["a"] and (not pending or (number(c["a"]), number(c["b"])) != (totals[done - 1], items[done - 1][0])) and f"adds up wrongly: '{c[0]}'"
                 yield number(said) != totals[done] and f"says {said}, but it is {totals[done]}"
-                yield (c["sum"] and done < len(items) or not moved and 0 < done < len(items)) and "stops before the last item"
-                yield due and (counts[done] if c["stay"] else not counts[done] and not excluded) and "counts what does not, or does not count what does"
-                due = False
-        yield due and "does not say what the count is then"
-    return claims, COUNT, judge, lambda: (str(totals[-1]), "the rest of the items" if done < len(items) else "")
+                yield (c["sum"] and (pending or done < len(items)) or not pending and 0 < done < len(items)) and "stops before the last item"
+                yield (counts[done] or not pending if c["stay"] else pending and not counts[done] and not excluded) and "counts what does not, or does not count what does"
+                pending = False
+        yield moved and pending and not any(c["member"] for c in cs) and "says nothing of it"
+    return claims, COUNT, judge, lambda: (str(totals[-1]), "the rest of the items" if pending or done < len(items) else "")
 
 
 def tracking_shuffled_objects(question):

@@ -6,9 +6,9 @@ fairydreaming/farel-bench) and reachability (depth-first search with dead ends).
 
     {"id": "train-object_counting-0", "task": "object_counting",
      "question": "I have a garlic, a cat, and two onions. How many vegetables do I have?",
-     "trace": "We are told to count the vegetables.\\n\\nFor example, the garlic brings the count to 0 + 1 = 1.\\n\\n
-               But the cat is not a vegetable, so it stays 1.\\n\\nThe two onions take it to 1 + 2 = 3.\\n\\n
-               So there are 3 vegetables.\\n\\nThe answer is 3.",
+     "trace": "I think I have to count the vegetables.\\n\\nTake this one: the garlic is a vegetable.\\n\\n
+               Now that makes 0 + 1 = 1.\\n\\nNext, the cat is an animal.\\n\\nBut that does not count, so it stays 1.\\n\\n
+               The two onions are vegetables.\\n\\nLet's see: we have 1 + 2 = 3.\\n\\nSo there are 3 vegetables.\\n\\nThe answer is 3.",
      "answer": "3"}
 
 The gold signal of every step is decided by the algorithm, never by a coin; it is kept apart, in train.gold.jsonl.
@@ -34,7 +34,7 @@ import time
 from pathlib import Path
 
 ADD, EXAMPLE, RECALL, CONTRAST, REASON, CONCLUDE, RESPOND = range(7)  # the order of scaffold.SIGNALS
-DEFAULT_TASKS = "web_of_lies,boolean_expressions,dyck_languages"  # those that two cores learn within the default run
+DEFAULT_TASKS = "web_of_lies,boolean_expressions,dyck_languages,object_counting"  # those that two cores learn within the default run
 
 # ---------------------------------------------------------------------------------------------- wording
 # Openers by signal: those that name it, those that sound like another one, and those that no keyword table lists.
@@ -167,8 +167,8 @@ def navigate(rng, n):
         else:
             dir = facing if d is None else d
             signal = REASON if last is None or (dir - last) % 2 else ADD if dir == last else CONTRAST
-            steps.append((signal, say(rng, "{k} {dir} [take{s}|bring{s}|move{s}] {axis} from {a} to {b}", k=count(k), dir=COMPASS[dir], s="s" * (k == 1),
-                                      axis="yx"[dir % 2], a=(y0, x0)[dir % 2], b=(y, x)[dir % 2])))
+            steps.append((signal, say(rng, "{k} {dir} [take{s}|bring{s}|move{s}] {axis} to {a} {op} {n} = {b}", k=count(k), dir=COMPASS[dir], s="s" * (k == 1),
+                                      axis="yx"[dir % 2], a=(y0, x0)[dir % 2], op="++--"[dir], n=k, b=(y, x)[dir % 2])))
             last = dir
     home = (x, y) == (0, 0)
     steps.append((CONCLUDE, say(rng, "I [end|finish|stop] at ({x}, {y}), [" + ("back at the start|which is the starting point" if home else "away from the start|not at the starting point") + "]", x=x, y=y)))
@@ -247,7 +247,8 @@ def dyck_languages(rng, n):
     """About n symbols; one to three brackets stay open (as in BBH)."""
     symbols, stack, target = [], [], rng.randint(1, 3)
     while len(symbols) < n or len(stack) != target:
-        grow = len(symbols) < n and len(stack) < 8 and (rng.random() < 0.55 or len(stack) < 2)
+        deeper = 0.66 if symbols and symbols[-1] in BRACKETS else 0.42  # BBH nests deep and closes in runs
+        grow = len(symbols) < n and len(stack) < 14 and (rng.random() < deeper or not stack)
         if grow or len(stack) < target:
             stack.append(rng.choice(list(BRACKETS)))
             symbols.append(stack[-1])
@@ -269,29 +270,25 @@ def dyck_languages(rng, n):
 
 
 def object_counting(rng, n):
-    """n kinds of item, of which up to a third do not belong to the category asked for."""
+    """n kinds of item, of which up to three do not belong to the category asked for. What an item is and whether it counts are
+    two steps: the turn then hangs on the words just written, and a signal is predicted in one look."""
     kind = rng.choice(list(ITEMS))
     strangers = 0 if kind == "objects" else rng.choice((0, 1, 1, 2, 3))
     strangers = min(strangers, (n - 1) // 2)
-    others = [item for k in ITEMS if k not in (kind, "objects") for item in ITEMS[k]] if strangers else []
-    items = [(item, True) for item in rng.sample(ITEMS[kind], n - strangers)] + [(item, False) for item in rng.sample(others, strangers)]
+    others = [(item, k) for k in ITEMS if k != kind for item in ITEMS[k]]
+    items = [(item, kind) for item in rng.sample(ITEMS[kind], n - strangers)] + rng.sample(others, strangers)
     rng.shuffle(items)
-    told, total, last = [], 0, None
+    told, total = [], 0
     steps = [(RECALL, say(rng, "[I have to|I need to|we have to] count the {kind}", kind=kind))]
-    for (one, many), counts in items:
+    for (one, many), own in items:
         number = rng.choice((1, 1, 1, 2, 3)) if rng.random() < 0.8 else rng.randint(1, 5)
         told.append(f"{'an' if one[0] in 'aeiou' else 'a'} {one}" if number == 1 else f"{NUMBERS[number - 1]} {many}")
         noun = f"the {one}" if number == 1 else f"the {NUMBERS[number - 1]} {many}"
-        total += number * counts
-        if counts:
-            signal = EXAMPLE if total == number else ADD if last else REASON
-            s = "s" if number == 1 else ""
-            steps.append((signal, say(rng, "{noun} [bring{s}|take{s}|raise{s}] [the count|the total|it] to {before} + {number} = {total}",
-                                      noun=noun, s=s, before=total - number, number=number, total=total)))
-        else:
-            be, singular = ("is", "a" if kind[0] not in "aeiou" else "an") if number == 1 else ("are", "")
-            steps.append((CONTRAST, say(rng, "{noun} {be} not {kind}, so [it stays|the count is still|the total stays] {total}", noun=noun, be=be, kind=f"{singular} {kind[:-1]}" if number == 1 else kind, total=total)))
-        last = counts
+        total += number * (own == kind)
+        be, of = ("is", f"{'an' if own[0] in 'aeiou' else 'a'} {own[:-1]}") if number == 1 else ("are", own)
+        steps.append((ADD if len(steps) > 1 else EXAMPLE, f"{noun} {be} {of}"))
+        steps.append((REASON, say(rng, "[that makes|we have|the count is] {a} + {n} = {b}", a=total - number, n=number, b=total)) if own == kind else
+                     (CONTRAST, say(rng, "[that does not count|this is not asked for], so [it stays|the count is still|the total stays] {total}", total=total)))
     steps.append((CONCLUDE, say(rng, "[there are|I have|that makes] {total} {kind} [in all|altogether|in total]", total=total, kind=kind)))
     return f"I have {listing(told)}. How many {kind} do I have?", str(total), steps
 
@@ -416,7 +413,7 @@ def reachability(rng, n):
 TASKS = {f.__name__: (f, lengths) for f, lengths in (
     (web_of_lies, (3, 6)), (navigate, (2, 7)), (boolean_expressions, (5, 9)), (dyck_languages, (2, 90)), (object_counting, (2, 10)),
     (tracking_shuffled_objects, (3, 7)), (family_relations, (2, 9)), (reachability, (4, 8)))}
-SHARE = {"navigate": 2, "object_counting": 2, "dyck_languages": 2}  # of the training rows, against 1
+SHARE = {"web_of_lies": 0.5}  # of the training rows, against 1: the family that is learned first needs the fewest
 STEPPED = {"tracking_shuffled_objects": (3, 5, 7), "family_relations": (2, 5, 9)}  # only these lengths occur
 
 
@@ -432,8 +429,8 @@ def problem(rng, task, lengths=None):
     low, high = lengths or (low, high)
     if task in STEPPED:
         n = rng.choice([k for k in STEPPED[task] if low <= k <= high] or STEPPED[task][-1:])
-    else:  # most dyck questions of BBH are short, a few very long: log-uniform
-        n = round(low * (high / low) ** rng.random()) if task == "dyck_languages" else rng.randint(low, high)
+    else:  # most dyck questions of BBH are short, a few very long
+        n = round(low * (high / low) ** rng.random() ** 1.3) if task == "dyck_languages" else rng.randint(low, high)
     return family(rng, n)
 
 
@@ -454,7 +451,7 @@ def generate(task, split, n, seed=0, lengths=None):
 
 
 def rows(tasks, split, n, seed=0, lengths=None):
-    """The first n (row, gold signals) over several tasks, taken in turn; in training the slowly learned ones come oftener."""
+    """The first n (row, gold signals) over several tasks, taken in turn; in training by their SHARE."""
     count, order = dict.fromkeys(tasks, 0), []
     for _ in range(n):
         order.append(min(tasks, key=lambda t: (count[t] + 1) / (SHARE.get(t, 1) if split == "train" else 1)))
