@@ -98,7 +98,7 @@ def annotate(rows, gold=None, weight=None):
             before = f"<{signal}>"
         ends.append(len(texts) - 1)
         kept.append((row, len(steps)))
-    labels = np.array(labels)
+    labels = np.array(labels, dtype=int)
     by_keyword = np.flatnonzero(labels >= 0)
     report = {"rows": len(kept), "dropped": dict(dropped), "steps": len(labels), "keyword_coverage": len(by_keyword) / max(1, len(labels))}
     signals = labels.copy()

@@ -4,6 +4,10 @@
     next token:   lm_head(h + signal_embedding[signal of the target's step])  (B, T, V)   equation of L_token
     next signal:  signal_head(h)                                              (B, T, 7)   equation of L_signal
     loss = (1 - beta) * L_token + beta * L_signal
+
+That is conditioning "embed", the paper's: a fixed bias on the logits for each signal. Two stronger forms let the backbone
+see the signal: "input" adds the embedding to the step's input tokens as well, "token" to its opening <|step|> instead
+(seven different boundary tokens, in effect; the head then reads the state before it). "none": the head is an extra loss only.
 """
 import pickle
 from dataclasses import asdict, dataclass
@@ -13,7 +17,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from scaffold import NO_SIGNAL, SIGNALS, Tokenizer, UserError
+from scaffold import NO_SIGNAL, Tokenizer, UserError
 
 FORMAT = 1  # of the checkpoint
 
@@ -32,13 +36,16 @@ class GPTConfig:
     qkv_bias: bool = False
     tied: bool = True  # the LM head shares the token embedding's weights
     embed_scale: float = 128**0.5  # sqrt(n_embd), as in Gemma: states of unit variance from embeddings that fit the head too; Llama: 1
+    n_signals: int = 7  # classes of the signal head
+    conditioning: str = "embed"
+    signal_loss: str = "ce"  # cross-entropy, or "mse": squared distance of the head's outputs to the one-hot signal
     conv_width: int = 4  # tokens that the short convolution before attention spans; 1: none, as in Llama
 
 
-def gpt_config(depth, vocab_size, block_size):
+def gpt_config(depth, vocab_size, block_size, **others):
     """One dial: depth layers, depth heads of 32, width 32 * depth, a SwiGLU of about 8/3 the width."""
     width = 32 * depth
-    return GPTConfig(vocab_size, block_size, n_layer=depth, n_head=depth, n_kv_head=depth, n_embd=width, n_hidden=32 * round(8 * depth / 3), embed_scale=width**0.5)
+    return GPTConfig(vocab_size, block_size, n_layer=depth, n_head=depth, n_kv_head=depth, n_embd=width, n_hidden=32 * round(8 * depth / 3), embed_scale=width**0.5, **others)
 
 
 class KVCache:
@@ -125,10 +132,13 @@ class Block(nn.Module):
         return x + self.mlp(self.mlp_norm(x)), joined
 
 
-def summed_loss(head, hidden, targets):
-    """Cross-entropy of head(hidden (B, T, C)), summed over the targets (B, T) that are not -1."""
+def summed_loss(head, hidden, targets, squared=False):
+    """Cross-entropy (or squared distance to one-hot) of head(hidden (B, T, C)), summed over the targets (B, T) that are not -1."""
     if not hidden.is_cuda:  # only supervised positions reach the head; compiled code wants fixed shapes instead
         hidden, targets = hidden[targets >= 0], targets[targets >= 0]  # (N, C), (N,)
+    if squared:
+        out = head(hidden).float()
+        return ((out - F.one_hot(targets.clamp(min=0), out.size(-1))).square().sum(-1) * (targets >= 0)).sum()
     return F.cross_entropy(head(hidden).flatten(0, -2).float(), targets.flatten(), ignore_index=-1, reduction="sum")
 
 
@@ -136,14 +146,15 @@ class GPT(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = c = config
+        self.step_id = c.vocab_size - 2  # <|step|>, see Tokenizer
         self.embed = nn.Embedding(c.vocab_size, c.n_embd)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layer))
         self.norm = nn.RMSNorm(c.n_embd, eps=1e-6)
         self.lm_head = nn.Linear(c.n_embd, c.vocab_size, bias=False)
         if c.tied:
             self.lm_head.weight = self.embed.weight
-        self.signal_embedding = nn.Embedding(len(SIGNALS) + 1, c.n_embd, padding_idx=NO_SIGNAL)  # no signal: zero
-        self.signal_head = nn.Linear(c.n_embd, len(SIGNALS))
+        self.signal_embedding = nn.Embedding(NO_SIGNAL + 1, c.n_embd, padding_idx=NO_SIGNAL)  # no signal: zero
+        self.signal_head = nn.Linear(c.n_embd, c.n_signals)
         head_size = c.n_embd // c.n_head
         angle = torch.arange(c.block_size)[:, None] * c.rope_base ** (-torch.arange(0, head_size, 2) / head_size)
         self.register_buffer("cos", angle.cos(), persistent=False)  # (block_size, hs / 2)
@@ -162,14 +173,18 @@ class GPT(nn.Module):
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.n_embd**-0.5)
 
-    def hidden(self, idx, cache=None, lengths=None):
-        """Last hidden states (B, T, C) of idx (B, T).
+    def hidden(self, idx, cache=None, lengths=None, own=None):
+        """Last hidden states (B, T, C) of idx (B, T); own (B, T): the signal of each input token, a <|step|>'s the one it opens.
 
         With a cache, idx continues its rows. The first call (prefill) takes right-padded prompts and their lengths (B,);
         later calls take one token a row.
         """
         B, T = idx.shape
-        x = self.embed(idx) * self.config.embed_scale
+        x = self.embed(idx)
+        if own is not None and self.config.conditioning in ("input", "token"):
+            opens = idx == self.step_id
+            x = x + self.signal_embedding(own.masked_fill(opens if self.config.conditioning == "input" else ~opens, NO_SIGNAL))
+        x = x * self.config.embed_scale
         if cache is None:
             before = x.new_zeros(B, self.config.conv_width - 1, x.size(-1))
             for block in self.blocks:
@@ -191,7 +206,25 @@ class GPT(nn.Module):
 
     def token_logits(self, hidden, signals=None):
         """Next-token logits (..., V) of hidden (..., C), conditioned on the signals (...) of the steps they belong to."""
-        return self.lm_head(hidden if signals is None else hidden + self.signal_embedding(signals))
+        return self.lm_head(self.conditioned(hidden, signals))
+
+    def conditioned(self, hidden, signals):
+        biased = signals is not None and self.config.conditioning in ("embed", "input")
+        return hidden + self.signal_embedding(signals) if biased else hidden
+
+    def own_signals(self, idx, signals):
+        """Signals of the input tokens (B, T), from those of their targets: one later, but a <|step|> shows the one it opens."""
+        return torch.where(idx == self.step_id, signals, F.pad(signals[:, :-1], (1, 0), value=NO_SIGNAL))
+
+    def before_signal(self, hidden):
+        """States (B, T, C) from which the head predicts the signal that is wanted at each position."""
+        return torch.cat((hidden[:, :1], hidden[:, :-1]), dim=1) if self.config.conditioning == "token" else hidden
+
+
+    def signal_probs(self, hidden):
+        """P(next signal), (..., n_signals), of the states (..., C) it is predicted from."""
+        logits = self.signal_head(hidden).float()
+        return logits.softmax(-1) if self.config.signal_loss == "ce" else F.normalize(logits.clamp(min=1e-6), p=1, dim=-1)
 
     def forward(self, idx, signals, targets, signal_targets):
         """Summed losses (L_token, L_signal) of a batch; all inputs (B, T), -1 is no target; signals None: the clone.
@@ -199,10 +232,12 @@ class GPT(nn.Module):
         Sums, so that the caller divides by the supervised positions of the whole global batch: gradient accumulation
         then equals one large batch. A batch without any target costs 0, not NaN.
         """
-        hidden = self.hidden(idx)
         if signals is None:
+            hidden = self.hidden(idx)
             return summed_loss(self.lm_head, hidden, targets), hidden.new_zeros(())
-        return summed_loss(self.lm_head, hidden + self.signal_embedding(signals), targets), summed_loss(self.signal_head, hidden, signal_targets)
+        hidden = self.hidden(idx, own=self.own_signals(idx, signals))
+        token_loss = summed_loss(self.lm_head, self.conditioned(hidden, signals), targets)
+        return token_loss, summed_loss(self.signal_head, self.before_signal(hidden), signal_targets, squared=self.config.signal_loss == "mse")
 
     def optimizers(self, muon_lr, adam_lr, fused=False):
         """Muon for the matrices of the blocks, AdamW for all else (embeddings, heads, norms)."""
@@ -235,7 +270,7 @@ def save_checkpoint(path, model, tokenizer, classifier, config, seen, tokens_per
 
 
 def load_checkpoint(path, device):
-    """A trained student: {"gpt": GPT in eval mode, "tokenizer", "classifier", "method", "seen", "tokens_per_second"}."""
+    """A trained student: {"gpt": GPT in eval mode, "tokenizer", "classifier", "method", "classes", "seen", "tokens_per_second"}."""
     if not Path(path).exists():
         raise UserError(f"{path}: no such checkpoint; train a student first: python train.py")
     try:
@@ -245,7 +280,7 @@ def load_checkpoint(path, device):
         model = GPT(GPTConfig(**c["gpt"]))
         model.load_state_dict(c["model"])
         student = {"gpt": model.to(device).eval(), "tokenizer": Tokenizer(c["pieces"]), "classifier": c["classifier"],
-                   "method": c["config"]["method"], "seen": set(c["seen"].tolist()), "tokens_per_second": c["tokens_per_second"]}
+                   "method": c["config"]["method"], "classes": c["config"]["classes"], "seen": set(c["seen"].tolist()), "tokens_per_second": c["tokens_per_second"]}
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as e:
         raise UserError(f"{path}: not a checkpoint of this project, or a damaged one ({(str(e) or type(e).__name__).splitlines()[0][:80]}); train again") from None
     return student

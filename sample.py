@@ -5,13 +5,19 @@
     python sample.py --eval data/algorithmic/test.jsonl     # accuracy, erroneous paths, signal accuracy
     python sample.py "..." --compare out/ckpt.pt clone/ckpt.pt
 """
+import dataclasses
+import heapq
 import itertools
 import json
+import math
+import random
 import re
 import shutil
 import textwrap
 import time
+from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,16 +26,26 @@ from tqdm import tqdm
 from annotate import annotate, write_atomically
 from data.algorithmic import check
 from model import KVCache, load_checkpoint, pick_device
-from scaffold import COLORS, NO_SIGNAL, SIGNALS, Step, Trace, UserError, collate, encode, flag, paint, parse_flags, question_hash, read_jsonl, run
+from scaffold import (COLORS, CONCLUSION, NO_SIGNAL, RESPONSE, SIGNALS, Step, Trace, UserError, collate, encode, flag, paint, parse_flags,
+                      question_hash, read_jsonl, run, taxonomy)
 
 
 @dataclass
 class Reasoning:
     """What the student wrote for one question."""
     steps: list = field(default_factory=list)  # of Step; a clone's signal is NO_SIGNAL
-    confidence: list = field(default_factory=list)  # P(signal) of every step
+    probs: list = field(default_factory=list)  # P(signal) of every class, before every step; empty lists for a clone
     tokens: int = 0  # generated, terminators included
+    logp: float = 0.0  # of all these tokens
     finished: bool = False  # it wrote <|end|>
+
+    @property
+    def answer(self):
+        return extract_answer(self.steps[-1].text) if self.finished else None
+
+    @property
+    def confidence(self):
+        return [p[s.signal] if p else 1.0 for s, p in zip(self.steps, self.probs)]
 
 
 def pick(logits, temperature, top_k, generator):
@@ -41,63 +57,118 @@ def pick(logits, temperature, top_k, generator):
     return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
 
 
-@torch.inference_mode()
-def reason(model, tokenizer, questions, method="scaffold", temperature=0.0, top_k=0, max_tokens=1024, generator=None):
+def reason(model, tokenizer, questions, method="scaffold", flows=None, prune=False, max_tokens=1024, **options):
     """Signal-then-step decoding of a batch of questions (list of str). Returns a Reasoning each.
 
-    Whenever a row stands at a boundary (its last token ended the question or a step) the head names the next signal;
-    that signal conditions every token of the step, its terminator included. A row ends at <|end|>, after max_tokens, or
-    where the model's positions end. Raises UserError for a question that leaves no room to reason.
+    flows: signals to write the first steps with (a list each), the head goes on from there. prune: once a step concludes,
+    the steps before it are dropped from the context, earlier conclusions aside, and what is left is read anew. options:
+    see `decode`. Raises UserError for a question that leaves no room to reason.
     """
-    device, scaffolded = model.lm_head.weight.device, method == "scaffold"
-    prompts = [tokenizer.encode(q.strip()) + [tokenizer.step_id] for q in questions]
+    out, active = [Reasoning() for _ in questions], list(range(len(questions)))
+    prompts, flows = [tokenizer.encode(q.strip()) for q in questions], flows or [[]] * len(questions)
+    while active:  # one pass; with prune, one a stage
+        parts = decode(model, tokenizer, [prompts[i] for i in active], method, [flows[i][len(out[i].steps) :] for i in active],
+                       max_tokens, stages=prune, **options)
+        for i, r in zip(active, parts):
+            o = out[i]
+            o.steps, o.probs, o.tokens, o.logp, o.finished = o.steps + r.steps, o.probs + r.probs, o.tokens + r.tokens, o.logp + r.logp, r.finished
+            prompts[i] = [*prompts[i], tokenizer.step_id, *tokenizer.encode(r.steps[-1].text)]
+        active = [i for i, r in zip(active, parts) if prune and not r.finished and r.steps[-1].signal % 7 == CONCLUSION
+                  and out[i].tokens < max_tokens and len(prompts[i]) + 1 < model.config.block_size]
+    return out
+
+
+@torch.inference_mode()
+def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, tau=0.0, temperature=0.0, top_k=0, generator=None):
+    """Write on from each prompt (list of ids, its last <|step|> not included). Returns a Reasoning each.
+
+    Whenever a row stands at a boundary the head names the next signal; that signal conditions every token of the step,
+    its terminator included. tau, the confidence gate: where the head is less sure than that, Response Generation is forced
+    and that step is the last one. A row ends at <|end|>, after max_tokens, where the model's positions end and, with
+    stages, after a conclusion.
+    """
+    device, scaffolded, step_id = model.lm_head.weight.device, method == "scaffold", tokenizer.step_id
     lengths = torch.tensor([len(p) for p in prompts])
-    if (room := model.config.block_size - int(lengths.max())) <= 0:
+    if (room := model.config.block_size - 1 - int(lengths.max())) <= 0:
         raise UserError(f"a question of {int(lengths.max())} tokens leaves no room in the model's {model.config.block_size}; shorten it")
     idx = torch.tensor([p + [tokenizer.end_id] * (int(lengths.max()) - len(p)) for p in prompts], device=device)
-    lengths = lengths.to(device)
-    cache = KVCache(model.config, len(prompts), int(lengths.max()) + min(room, max_tokens), model.lm_head.weight)
-    h = model.hidden(idx, cache, lengths)[torch.arange(len(prompts), device=device), lengths - 1]  # (B, C)
-    rows = torch.arange(len(prompts), device=device)  # which question each row of the batch still works on
-    token = torch.full_like(rows, tokenizer.step_id)
-    signal, confidence = torch.full_like(rows, NO_SIGNAL), torch.ones(len(rows), device=device)
-    written = []  # (rows, token, signal, confidence) of every position
+    given = torch.tensor([f + [-1] * (max(map(len, flows)) + 1 - len(f)) for f in flows], device=device)  # (B, K), -1: the head decides
+    lengths, rows = lengths.to(device), torch.arange(len(prompts), device=device)  # rows: the question each row of the batch works on
+    cache = KVCache(model.config, len(prompts), int(lengths.max()) + 1 + min(room, max_tokens), model.lm_head.weight)
+    h = model.hidden(idx, cache, lengths)[rows, lengths - 1]  # (B, C)
+    token, signal, n_step = torch.full_like(rows, step_id), torch.full_like(rows, NO_SIGNAL), torch.zeros_like(rows)
+    gated, probs, written = torch.zeros_like(rows, dtype=torch.bool), torch.zeros(len(rows), 0, device=device), []
+
+    def next_signal(h):
+        """Where a row stands at a boundary: its new signal, the head's probabilities, is it forced by the gate, steps begun."""
+        p, boundary = model.signal_probs(h), token == step_id
+        new, planned = pick(p.log(), temperature, top_k, generator), given[rows, n_step.clamp(max=given.size(1) - 1)]
+        unsure = (p.gather(1, new[:, None])[:, 0] < tau) & (planned < 0)
+        new = torch.where(unsure, RESPONSE, torch.where(planned < 0, new, planned))
+        return torch.where(boundary, new, signal), torch.where(boundary[:, None], p, probs) if probs.size(1) else p, torch.where(boundary, unsure, gated), n_step + boundary
+
     for _ in range(min(room, max_tokens)):
-        if scaffolded:  # the next signal, where a row is at a boundary
-            signal_logits = model.signal_head(h).float()
-            new = pick(signal_logits, temperature, top_k, generator)
-            signal = torch.where(token == tokenizer.step_id, new, signal)
-            p = signal_logits.softmax(-1).gather(1, new[:, None])[:, 0]
-            confidence = torch.where(token == tokenizer.step_id, p, confidence)
+        if scaffolded and model.config.conditioning == "token":  # the boundary token itself shows the signal
+            signal, probs, gated, n_step = next_signal(h)
+        h = model.hidden(token[:, None], cache, own=signal[:, None])[:, 0]
+        if scaffolded and model.config.conditioning != "token":
+            signal, probs, gated, n_step = next_signal(h)
         logits = model.token_logits(h, signal if scaffolded else None).float()  # (B, V)
         token = pick(logits, temperature, top_k, generator)
-        written.append((rows, token, signal, confidence))
-        if (going := token != tokenizer.end_id).sum() < len(rows):  # finished rows leave the batch
-            rows, token, signal, confidence = rows[going], token[going], signal[going], confidence[going]
-            cache.keep(going)
+        token = torch.where(gated & (token == step_id), tokenizer.end_id, token)  # nothing follows a forced answer
+        logp = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
+        written.append((rows, token, signal, logp, probs))
+        over = (token == tokenizer.end_id) | (stages & (token == step_id) & (signal % 7 == CONCLUSION))
+        if over.any():  # finished rows leave the batch
+            rows, token, signal, n_step, gated, probs, h = (x[~over] for x in (rows, token, signal, n_step, gated, probs, h))
+            cache.keep(~over)
             if not len(rows):
                 break
-        h = model.hidden(token[:, None], cache)[:, 0]
     return collect(written, len(prompts), tokenizer)
 
 
 def collect(written, n, tokenizer):
-    """The n Reasonings in what `reason` wrote position by position."""
+    """The n Reasonings in what `decode` wrote position by position."""
     out, parts = [Reasoning() for _ in range(n)], [[] for _ in range(n)]
     for position in written:
-        for row, token, signal, p in zip(*(x.tolist() for x in position)):
+        for row, token, signal, logp, p in zip(*(x.tolist() for x in position)):
             r = out[row]
-            r.tokens += 1
+            r.tokens, r.logp, r.finished = r.tokens + 1, r.logp + logp, token == tokenizer.end_id
             if not parts[row]:
                 r.steps.append(Step(signal, ""))
-                r.confidence.append(p)
+                r.probs.append(p)
             parts[row].append(token)
-            r.finished = token == tokenizer.end_id
             if token in (tokenizer.step_id, tokenizer.end_id):
                 r.steps[-1].text, parts[row] = tokenizer.decode(parts[row]), []
     for r, part in zip(out, parts):
         if part:
             r.steps[-1].text = tokenizer.decode(part)
+    return out
+
+
+def search(model, tokenizer, questions, k, choose="vote", method="scaffold", **options):
+    """Answer each question k times, keep one Reasoning. The scaffold decodes its k most probable flows of signals: given
+    a flow, greedy text is a function of it, so the next flow to try is the most probable way to leave one already tried
+    at one boundary (best first, no flow twice). The clone draws k samples. choose: "vote" (the answer most of them give;
+    the most probable flow breaks a tie) or "score" (the highest mean log-probability of a token)."""
+    heaps, tries = [[(0.0, [])] for _ in questions], [[] for _ in questions]  # heaps: (-log P, first signals of a flow)
+    for _ in range(k):
+        todo = [(i, *heapq.heappop(heap)) for i, heap in enumerate(heaps) if heap]
+        for (i, _, flow), r in zip(todo, reason(model, tokenizer, [questions[i] for i, *_ in todo], method, [flow for *_, flow in todo], **options)):
+            tries[i].append(r)
+            cost, signals = 0.0, [s.signal for s in r.steps]
+            for j, (signal, p) in enumerate(zip(signals, r.probs)):
+                for other in range(len(p)) if j >= len(flow) else ():
+                    if other != signal:
+                        heapq.heappush(heaps[i], (cost - math.log(p[other] + 1e-12), signals[:j] + [other]))
+                cost -= math.log(p[signal] + 1e-12)
+            if method != "scaffold":
+                heaps[i] = [(0.0, [])]
+    out = []
+    for found in tries:
+        votes = Counter(r.answer for r in found if r.answer is not None)
+        best = max(found, key=lambda r: (votes[r.answer] if choose == "vote" else r.logp / max(1, r.tokens)))
+        out.append(dataclasses.replace(best, tokens=sum(r.tokens for r in found)))
     return out
 
 
@@ -115,47 +186,53 @@ def load_questions(path):
 
 
 @torch.inference_mode()
-def signal_hits(model, tokenizer, traces):
-    """Teacher-forced: (hits, boundaries) of the signal head over each trace's boundary positions."""
-    hits = []
+def signal_hits(model, tokenizer, traces, tau=0.0):
+    """Teacher-forced, over each trace's boundary positions: (right and kept, kept, all); the gate keeps confidences of tau and more."""
+    hits, device = [], model.lm_head.weight.device
     for i in range(0, len(traces), 64):
         examples = [encode(t, tokenizer) for t in traces[i : i + 64]]
-        idx, _, _, signal_targets = collate(examples, tokenizer)
-        device = model.lm_head.weight.device
-        right = model.signal_head(model.hidden(idx.to(device))).argmax(-1).cpu() == signal_targets
-        hits += [(int(r.sum()), int(b.sum())) for r, b in zip(right, signal_targets >= 0)]
+        idx, signals, _, signal_targets = collate(examples, tokenizer)
+        confidence, best = model.signal_probs(model.before_signal(model.hidden(idx.to(device), own=model.own_signals(idx, signals).to(device)))).max(-1)
+        boundary = signal_targets >= 0
+        kept = boundary & (confidence.cpu() >= tau)
+        hits += zip((kept & (best.cpu() == signal_targets)).sum(1).tolist(), kept.sum(1).tolist(), boundary.sum(1).tolist())
     return hits
 
 
-def evaluate(student, rows, batch_size=64, temperature=0.0, top_k=0, seed=0):
+def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, choose="vote", **options):
     """Let the student answer every row ("question", "answer"). Returns (result, records).
 
-    result: the headline figures, also per task under "tasks", and under "unseen" without the questions met in training;
+    signals: the head's own ("predicted"), those of the row's annotated trace ("gold", an oracle), or "random" ones; k and
+    choose: see `search`; options: see `reason`. result: the headline figures, also per task under "tasks", and under "unseen" without the questions met in training;
     records: every row's steps with their signals and the checker's verdicts ("" is right).
     """
     model, tokenizer, method, start = student["gpt"], student["tokenizer"], student["method"], time.time()
     generator = torch.Generator(model.lm_head.weight.device).manual_seed(seed)
     fits = [len(tokenizer.encode(r["question"])) + 1 < model.config.block_size for r in rows]
     order = sorted((i for i in range(len(rows)) if fits[i]), key=lambda i: len(rows[i]["question"]))  # alike lengths together
-    answers = {}
+    gold, answers, rng = annotated_traces(student, rows) if method == "scaffold" else {}, {}, random.Random(seed)
+    flow_of = {"predicted": lambda i: [], "gold": lambda i: [s.signal for s in gold[i].steps],
+               "random": lambda i: rng.choices(range(model.config.n_signals), k=64)}[signals]
+    answer_all = partial(search, k=k, choose=choose) if k > 1 else reason
     with tqdm(total=len(rows), desc="evaluating", unit="question", disable=None) as bar:
         for i in range(0, len(order), batch_size):
             chunk = order[i : i + batch_size]
-            answers |= zip(chunk, reason(model, tokenizer, [rows[j]["question"] for j in chunk], method, temperature, top_k, generator=generator))
+            flows = {} if k > 1 else {"flows": [flow_of(j) for j in chunk]}
+            answers |= zip(chunk, answer_all(model, tokenizer, [rows[j]["question"] for j in chunk], method=method, generator=generator, **flows, **options))
             bar.update(len(chunk))
-    hits = gold_hits(student, rows) if method == "scaffold" else {}
+    hits = dict(zip(gold, signal_hits(model, tokenizer, list(gold.values()), options.get("tau", 0.0))))
+    obeyed = obedience(student, rows, answers) if method == "scaffold" else {}
     records = []
     for i, row in enumerate(rows):
         r = answers.get(i, Reasoning())  # a question too long to read goes unanswered
         verdicts = check.check(row["question"], [s.text for s in r.steps])
-        answer = extract_answer(r.steps[-1].text) if r.finished else None
-        correct = answer is not None and answer.casefold() == row["answer"].strip().rstrip(".").casefold()
-        steps = [{"signal": SIGNALS[s.signal] if s.signal < NO_SIGNAL else None, "confidence": round(p, 4), "text": s.text,
+        correct = r.answer is not None and r.answer.casefold() == row["answer"].strip().rstrip(".").casefold()
+        steps = [{"signal": SIGNALS[s.signal % 7] if s.signal < NO_SIGNAL else None, "confidence": round(p, 4), "text": s.text,
                   "verdict": v} for s, p, v in zip(r.steps, r.confidence, verdicts if verdicts is not None else itertools.repeat(None))]
         records.append({"id": row.get("id", row.get("line", i)), "task": row.get("task") or check.task_of(row["question"]) or "other",
-                        "question": row["question"], "answer": row["answer"], "given": answer, "correct": correct,
+                        "question": row["question"], "answer": row["answer"], "given": r.answer, "correct": correct,
                         "erroneous": None if verdicts is None else not correct or any(verdicts) or not verdicts,
-                        "seen": question_hash(row["question"]) in student["seen"], "tokens": r.tokens, "signals": hits.get(i), "steps": steps})
+                        "seen": question_hash(row["question"]) in student["seen"], "tokens": r.tokens, "signals": hits.get(i), "obeyed": obeyed.get(i), "steps": steps})
     result = score(records)
     unseen = [r for r in records if not r["seen"]]
     if len(unseen) < len(records):
@@ -165,26 +242,38 @@ def evaluate(student, rows, batch_size=64, temperature=0.0, top_k=0, seed=0):
     return {**result, "seconds": time.time() - start}, records
 
 
-def gold_hits(student, rows):
-    """Row number -> (hits, boundaries) for the rows that bring a trace, annotated or not."""
+def annotated_traces(student, rows):
+    """Row number -> Trace with signals, for the rows that bring a trace, annotated or not, that the student has room for."""
     traced = [i for i, r in enumerate(rows) if r.get("trace") or r.get("steps")]
     bare = [rows[i] for i in traced if not rows[i].get("steps")]
     annotated = iter(annotate(bare, weight=student["classifier"])[0] if bare else [])
-    traces = []
+    traces = {}
     for i in traced:
         steps = (rows[i] if rows[i].get("steps") else next(annotated))["steps"]
-        traces.append(Trace(rows[i]["question"], [Step(SIGNALS.index(s["signal"]), s["text"]) for s in steps], rows[i]["answer"]))
-    room = [k for k, t in enumerate(traces) if len(encode(t, student["tokenizer"]).signals) <= student["gpt"].config.block_size]
-    return dict(zip([traced[k] for k in room], signal_hits(student["gpt"], student["tokenizer"], [traces[k] for k in room])))
+        signals = taxonomy([SIGNALS.index(s["signal"]) for s in steps], student["classes"])
+        traces[i] = Trace(rows[i]["question"], [Step(signal, s["text"]) for signal, s in zip(signals, steps)], rows[i]["answer"])
+    return {i: t for i, t in traces.items() if len(encode(t, student["tokenizer"]).signals) <= student["gpt"].config.block_size}
+
+
+def obedience(student, rows, answers):
+    """Row number -> (hits, steps): does a written step, annotated again, carry the signal it was written under? Its last
+    step aside, which the annotator names for its place; None without an annotator."""
+    if student["classifier"] is None:
+        return {}
+    written = [(i, [s for s in r.steps if s.text.strip()]) for i, r in answers.items()]
+    written = [(i, steps) for i, steps in written if steps]
+    again = annotate([{"trace": "\n\n".join(re.sub(r"\s+", " ", s.text) for s in steps), "answer": ""} for _, steps in written], weight=student["classifier"])[0]
+    again = [taxonomy([SIGNALS.index(s["signal"]) for s in row["steps"]], student["classes"]) for row in again]
+    return {i: (sum(s.signal == other for s, other in zip(steps[:-1], signals)), len(steps) - 1) for (i, steps), signals in zip(written, again)}
 
 
 def score(records):
     """The headline figures of some records; None where there is nothing to judge by."""
     mean = lambda xs: sum(xs) / len(xs) if xs else None
     judged = [r["erroneous"] for r in records if r["erroneous"] is not None]
-    hits = [r["signals"] for r in records if r["signals"]]
+    share = lambda name, a, b: sum(x[a] for x in counts) / max(1, sum(x[b] for x in counts)) if (counts := [r[name] for r in records if r[name]]) else None
     return {"questions": len(records), "accuracy": mean([r["correct"] for r in records]), "erroneous_paths": mean(judged),
-            "signal_accuracy": sum(h for h, _ in hits) / sum(n for _, n in hits) if hits else None,
+            "signal_accuracy": share("signals", 0, 1), "signals_kept": share("signals", 1, 2), "obedience": share("obeyed", 0, 1),
             "tokens_per_answer": mean([r["tokens"] for r in records])}
 
 
@@ -206,10 +295,18 @@ def lines_of(reasoning, question, width=0):
     verdicts = check.check(question, [s.text for s in reasoning.steps]) or [""] * len(reasoning.steps)
     lines = []
     for s, p, wrong in zip(reasoning.steps, reasoning.confidence, verdicts):
-        name, color = ("", 0) if s.signal == NO_SIGNAL else (f"[{SIGNALS[s.signal]}  {p:.2f}]", COLORS[s.signal])
+        name, color = ("", 0) if s.signal == NO_SIGNAL else (f"[{SIGNALS[s.signal % 7]}  {p:.2f}]", COLORS[s.signal % 7])
         for text, c in ((name, color), (s.text, color), (f"  ^ {wrong}" if wrong else "", 91)):
             lines += [paint(part.ljust(width), c) for part in (textwrap.wrap(text, width) if width else [text]) if part]
     return lines if reasoning.finished else lines + [paint("(stopped before an answer)".ljust(width), 91)]
+
+
+def signal_named(name):
+    """Index of the signal that a name is a part of: "recall", "Contrast", "reasoning"."""
+    found = [i for i, s in enumerate(SIGNALS) if name.strip().lower() in s.lower()]
+    if len(found) != 1 or not name.strip():
+        raise UserError(f"--flow: {name!r} names {'no' if not found else 'more than one'} signal; take a word of: {', '.join(SIGNALS)}")
+    return found[0]
 
 
 @dataclass
@@ -217,6 +314,12 @@ class SampleConfig:
     ckpt: str = flag("out/ckpt.pt", "checkpoint of the student")
     eval: str = flag("", "JSONL with question/answer or input/target: score the student on it")
     tasks: str = flag("", "with --eval: only these tasks, comma-separated")
+    flow: str = flag("", "signals of the first steps, as recall,reason,contrast; the head goes on from there")
+    signals: str = flag("predicted", "with --eval: the head's own signals, those of the test traces (an oracle), or random ones", choices=("predicted", "gold", "random"))
+    tau: float = flag(0.0, "confidence gate: below it the student stops reasoning and answers (paper: 0.96); 0: off", high=1.0)
+    prune: bool = flag(False, "drop the steps before a conclusion from the context")
+    k: int = flag(1, "answers to choose from: the k most probable flows, or k samples of a clone (with --temperature)", low=1, high=1000)
+    choose: str = flag("vote", "among k answers: the most frequent, or the most probable text", choices=("vote", "score"))
     compare: tuple = flag((), "two checkpoints: both students' reasoning on one question, side by side", nargs=2)
     temperature: float = flag(0.0, "of signals and text; 0 is greedy", high=100.0)
     top_k: int = flag(0, "sample among the k best only; 0: all")
@@ -230,6 +333,12 @@ def main(argv=None):
     config, question = parse_flags(SampleConfig, argv, __doc__.split("\n")[0], ("question", "a question; none: asks for questions", "?"))
     device, why = pick_device(config.device)
     students = [load_checkpoint(path, device) for path in (config.compare or [config.ckpt])]
+    options = {name: getattr(config, name) for name in ("tau", "prune", "temperature", "top_k")}
+    if config.k > 1 and not config.temperature and any(s["method"] == "clone" for s in students):
+        raise UserError("--k samples a clone's answers: give a --temperature above 0")
+    flow = [signal_named(name) for name in config.flow.split(",") if config.flow]
+    if flow and (config.eval or config.k > 1):
+        raise UserError("--flow is for a question, decoded once: leave out --eval and --k")
     if config.eval:
         rows = load_questions(config.eval)
         if config.tasks:
@@ -237,7 +346,7 @@ def main(argv=None):
             if not rows:
                 raise UserError(f"{config.eval}: no question of the tasks {config.tasks}")
         print(f"device: {device} ({why})")
-        result, records = evaluate(students[0], rows, config.batch_size, config.temperature, config.top_k, config.seed)
+        result, records = evaluate(students[0], rows, config.batch_size, config.seed, config.signals, config.k, config.choose, **options)
         out = config.out or Path(config.ckpt).parent / f"eval-{Path(config.eval).stem}.jsonl"
         write_atomically(out, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
         print(report({**result, "tokens_per_second": students[0]["tokens_per_second"]}))
@@ -247,7 +356,8 @@ def main(argv=None):
     for q in [question] if question else iter(lambda: input("question (empty line ends): ").replace("\\n", "\n"), ""):
         if not q.strip():
             raise UserError("the question is empty")
-        both = [reason(s["gpt"], s["tokenizer"], [q], s["method"], config.temperature, config.top_k, generator=generator)[0] for s in students]
+        how = {**options, "generator": generator, **({"k": config.k, "choose": config.choose} if config.k > 1 else {"flows": [flow]})}
+        both = [(search if config.k > 1 else reason)(s["gpt"], s["tokenizer"], [q], method=s["method"], **how)[0] for s in students]
         if len(both) == 1:
             print("\n".join(lines_of(both[0], q)))
             continue

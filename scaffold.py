@@ -41,8 +41,9 @@ SIGNALS = {
 }
 KEYWORDS = {" ".join(k.split()): i for i, words in enumerate(SIGNALS.values()) for k in words.split("|")}
 SIGNALS = list(SIGNALS)
-RESPONSE = SIGNALS.index("Response Generation")
-NO_SIGNAL = len(SIGNALS)  # the question and the padding carry none
+CONCLUSION, RESPONSE = SIGNALS.index("Conclusion and Summary"), SIGNALS.index("Response Generation")
+CLASSES = 2 * len(SIGNALS)  # of the finest taxonomy, see `taxonomy`
+NO_SIGNAL = CLASSES  # the question and the padding carry none
 COLORS = [36, 35, 34, 33, 32, 96, 91]  # terminal colours, one a signal
 
 STEP, END = "<|step|>", "<|end|>"  # end the question and every step; end the last step
@@ -65,6 +66,7 @@ class Trace:
     answer: str
     task: str = ""
     id: str = ""
+    given: int = 0  # so many of the steps are context only, not to be learned
 
 
 # --------------------------------------------------------------------------------------------- reading
@@ -129,6 +131,29 @@ def question_hash(question):
     return int.from_bytes(hashlib.blake2b(" ".join(question.split()).encode(), digest_size=8).digest(), "big", signed=True)
 
 
+def taxonomy(signals, classes):
+    """The signals of one trace in a coarser taxonomy of 1 or 3 classes (go on, turn, close), or a finer one of 14: each signal
+    when it first occurs in the trace and when it comes again (7 more)."""
+    coarse = {1: [4] * 7, 3: [4, 4, 4, 3, 4, 6, 6]}
+    return [coarse[classes][s] if classes in coarse else s + 7 * (classes == CLASSES and s in signals[:i]) for i, s in enumerate(signals)]
+
+
+def view(trace, what):
+    """The traces to learn from in place of one: all of it, its answer only, its conclusions only (a short rationale), or
+    pruned: one trace a stage, in which only the conclusions of the stages before are left, as context (section 2.3)."""
+    if what in ("all", "answer", "conclusions"):
+        first = {"all": 0, "answer": len(trace.steps) - 1}.get(what)
+        steps = trace.steps[first:] if first is not None else [s for s in trace.steps if s.signal % 7 in (CONCLUSION, RESPONSE)]
+        return [dataclasses.replace(trace, steps=steps)]
+    stages, kept, stage = [], [], []
+    for step in trace.steps:
+        stage.append(step)
+        if step.signal % 7 == CONCLUSION or step is trace.steps[-1]:
+            stages.append(dataclasses.replace(trace, steps=kept + stage, given=len(kept)))
+            kept, stage = [*kept, step], []
+    return stages
+
+
 # ------------------------------------------------------------------------------------------- tokenizer
 # A contraction, a word or a punctuation run with its leading space, digits one by one, white space.
 PIECES = r"['’](?:s|t|re|ve|m|ll|d)\b| ?[^\W\d_]+| ?\d| ?[^\s\w]+| ?_+|\s+(?!\S)|\s+"
@@ -190,10 +215,10 @@ def encode(trace, tokenizer, row=-1):
     """Render one Trace (see the picture at the top of this file). The clone reads the same ids and no signals."""
     ids = tokenizer.encode(trace.question.strip()) + [tokenizer.step_id]
     signals = [NO_SIGNAL] * (len(ids) - 1)
-    for step in trace.steps:
+    for i, step in enumerate(trace.steps):
         written = tokenizer.encode(step.text) + [tokenizer.step_id]
         ids += written
-        signals += [step.signal] * len(written)  # a terminator belongs to the step it ends
+        signals += [step.signal if i >= trace.given else NO_SIGNAL] * len(written)  # a terminator belongs to the step it ends
     ids[-1] = tokenizer.end_id
     return Example(np.array(ids, dtype=np.int64), np.array(signals, dtype=np.int64), row)
 
@@ -219,7 +244,7 @@ def collate(examples, tokenizer, positions="boundary"):
         idx[b, :t] = torch.from_numpy(e.ids[:-1])
         signals[b, :t] = torch.from_numpy(e.signals)
         targets[b, :t] = torch.from_numpy(np.where(e.loss_mask, e.ids[1:], -1))
-        learns = e.loss_mask if positions == "every" else e.ids[:-1] == tokenizer.step_id
+        learns = e.loss_mask & ((e.ids[:-1] == tokenizer.step_id) | (positions == "every"))
         signal_targets[b, :t] = torch.from_numpy(np.where(learns, e.signals, -1))
     return idx, signals, targets, signal_targets
 
@@ -242,9 +267,9 @@ def show(example, tokenizer):
     for i, token in enumerate(example.ids):
         signal = NO_SIGNAL if i == 0 else example.signals[i - 1]
         text = {tokenizer.step_id: "|", tokenizer.end_id: "<|end|>"}.get(token) or tokenizer.encoding.decode([token])
-        parts.append(paint(text, 90 if signal == NO_SIGNAL else COLORS[signal]))
+        parts.append(paint(text, 90 if signal == NO_SIGNAL else COLORS[signal % 7]))
         if token == tokenizer.step_id:
-            parts.append("\n" + paint(f"[{SIGNALS[example.signals[i]]}]", COLORS[example.signals[i]]))
+            parts.append("\n" + paint(f"[{SIGNALS[example.signals[i] % 7]}]", COLORS[example.signals[i] % 7]))
     return "".join(parts)
 
 

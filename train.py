@@ -8,9 +8,14 @@ Writes to --out_dir: ckpt.pt, result.json, curves.png, annotation.png, metrics.j
 """
 import itertools
 import json
+import multiprocessing
 import os
+import subprocess
+import tempfile
 import time
-from contextlib import nullcontext
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,8 +27,8 @@ from annotate import annotate, describe, draw, write_atomically
 from data.algorithmic import prepare
 from model import GPT, gpt_config, load_checkpoint, pick_device, save_checkpoint
 from sample import evaluate, lines_of, reason, report
-from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, parse_flags, question_hash, read_traces, run,
-                      show, to_trace)
+from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, parse_flags, question_hash, read_jsonl, read_traces, run,
+                      show, taxonomy, to_trace, view)
 
 
 @dataclass
@@ -36,15 +41,21 @@ class TrainConfig:
     n_test: int = flag(500, "test questions at most")
     tokenizer: str = flag("pieces", "built from the training data (pieces), or GPT-2's", choices=("pieces", "gpt2"))
     vocab_size: int = flag(2048, "of the tokenizer built, at most", low=300, high=100000)
+    view: str = flag("all", "of each trace: all of it, only its answer, only its conclusions, or pruned, as sample.py --prune leaves it", choices=("all", "answer", "conclusions", "pruned"))
+    classes: int = flag(7, "of signals: 1, 3 (go on, turn, close), 7, or 14 (each for the first time, and again)", choices=(1, 3, 7, 14))
+    shuffle: bool = flag(False, "control: the labels of all training steps change places, structure without meaning")
     show: int = flag(0, "print this many encoded examples, signals in colour, masked text in grey, and stop")
     # student
     method: str = flag("scaffold", "signals and steps, or behavioural cloning: the same ids without any signal", choices=("scaffold", "clone"))
     beta: float = flag(0.5, "weight of the signal loss: (1 - beta) * L_token + beta * L_signal", high=1.0)
+    conditioning: str = flag("embed", "where the signal goes in: added to the last hidden state (embed, the paper), to the step's input tokens too (input), "
+                             "to the <|step|> that opens it (token), nowhere (none)", choices=("embed", "input", "token", "none"))
+    signal_loss: str = flag("ce", "cross-entropy, or squared distance to the one-hot signal", choices=("ce", "mse"))
     signal_positions: str = flag("boundary", "where the signal loss counts: at the boundary, or at every position of the step (the paper)", choices=("boundary", "every"))
     depth: int = flag(4, "layers; heads = depth, width = 32 * depth", low=1, high=64)
     block_size: int = flag(1024, "longest trace in tokens; longer ones are dropped and counted", low=8)
     # optimization
-    max_steps: int = flag(3200, "optimizer steps", low=1)
+    max_steps: int = flag(3300, "optimizer steps", low=1)
     first_tasks: str = flag("web_of_lies,object_counting", "tasks to learn first, where the data has them: these teach copying names out of the question")
     first_share: float = flag(0.15, "share of the run that sees only first_tasks", high=1.0)
     minutes: float = flag(0.0, "train for so long instead of max_steps; 0: off")
@@ -61,6 +72,7 @@ class TrainConfig:
     device: str = flag("auto", "cuda, mps or cpu", choices=("auto", "cuda", "mps", "cpu"))
     compile: bool = flag(True, "torch.compile on CUDA")
     out_dir: str = flag("out", "where everything is written")
+    grid: str = flag("", "a plan of experiments (JSONL): run all its students, append to results.jsonl beside it; --minutes limits it")
 
 
 def load_data(config):
@@ -83,12 +95,23 @@ def load_data(config):
     if not (folder / "test.jsonl").exists():  # first use: the same rows on disk, to read and to --eval
         prepare.main(["--out_dir", str(folder)])
     try:
-        train, val, test = (prepare.rows(tasks, s, n) for s, n in (("train", config.n_train), ("val", config.n_val), ("test", config.n_test)))
+        train, val, test = (prepare.rows(tasks, s, n, config.seed if s == "train" else 0) for s, n in (("train", config.n_train), ("val", config.n_val), ("test", config.n_test)))
     except ValueError as e:  # a family with few short problems ran dry
         raise UserError(str(e)) from None
     rows, stats = annotate([r for r, _ in train], gold={r["id"]: g for r, g in train})
     val_rows, _ = annotate([r for r, _ in val], weight=stats["classifier"])
     return list(map(as_trace, rows)), list(map(as_trace, val_rows)), [r for r, _ in test], stats
+
+
+def relabel(traces, config):
+    """Give the steps the signals of --classes, or, with --shuffle, those of other steps."""
+    for t in traces:
+        for s, signal in zip(t.steps, taxonomy([s.signal for s in t.steps], config.classes)):
+            s.signal = signal
+    if config.shuffle:
+        steps = [s for t in traces for s in t.steps]
+        for s, signal in zip(steps, np.random.default_rng(config.seed).permutation([s.signal for s in steps]).tolist()):
+            s.signal = signal
 
 
 def as_trace(row):
@@ -158,8 +181,138 @@ def draw_curves(metrics, path):
     plt.close(figure)
 
 
+# ------------------------------------------------------------------------------------------ experiments
+def run_cell(cell):
+    """One student of the grid in a process of its own, one thread: train, then evaluate under every decoding. Returns rows."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as out, open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
+        main([*argv_of(cell), "--n_test", "0", "--out_dir", out])
+        trained, student = json.loads((Path(out) / "result.json").read_text()), load_checkpoint(Path(out) / "ckpt.pt", pick_device()[0])
+        tasks, rows = cell["flags"]["tasks"].split(","), []
+        for name, how in {"predicted": {}, **cell["decodings"]}.items():
+            how = dict(how)
+            pairs = prepare.rows(tasks, how.pop("split", "test"), cell["questions"], lengths=how.pop("lengths", None))
+            result, _ = evaluate(student, [r for r, _ in pairs], **how)
+            _, stats = annotate([r for r, _ in pairs], {r["id"]: g for r, g in pairs}, student["classifier"])
+            rows.append({"arm": cell["arm"], "decoding": name, "flags": cell["flags"], **{k: result[k] for k in MEASURES},
+                         "signal_ceiling": float(stats["confusion"].max(1).sum() / stats["confusion"].sum()), "decoding_seconds": result["seconds"],
+                         "tokens_per_second": trained["tokens_per_second"], "steps_per_second": trained["steps_per_second"], "validation": trained["validation"]})
+    return rows
+
+
+def argv_of(cell):
+    return [part for k, v in cell["flags"].items() for part in ([f"--{k}"] if v is True else [f"--{k}", str(v)])]
+
+
+MEASURES = "accuracy", "erroneous_paths", "signal_accuracy", "signals_kept", "obedience", "tokens_per_answer"
+
+
+def grid(config):
+    """Run what a plan lists and results.jsonl does not hold yet, then print the table and draw the figure.
+
+    A plan is a JSONL of {"arm", "tasks", "n_train", "seeds", "questions", "flags": {...}, "decodings": {name: options of evaluate}};
+    every (arm, task, n_train, seed) is one student. --minutes: start no new student after so long.
+    """
+    plan, results, start = read_jsonl(config.grid, "arm"), Path(config.grid).with_name("results.jsonl"), time.time()
+    for p in plan:
+        if not all(isinstance(p.get(k), kind) for k, kind in (("tasks", list), ("n_train", list), ("seeds", list), ("questions", int), ("flags", dict))):
+            raise UserError(f'{config.grid}, line {p["line"]}: a plan needs lists "tasks", "n_train" and "seeds", a number "questions" and an object "flags"')
+        parse_flags(TrainConfig, argv_of(p), "")  # a flag that is wrong ends the grid before it begins
+    done = read_jsonl(results) if results.exists() else []
+    code = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
+    cells = [{"arm": p["arm"], "decodings": p.get("decodings", {}), "questions": p["questions"], "flags": {**p["flags"], "tasks": task, "n_train": n, "seed": seed}}
+             for p in plan for seed in p["seeds"] for n in p["n_train"] for task in p["tasks"]]
+    cells = [c for c in cells if not any(r["arm"] == c["arm"] and r["flags"] == c["flags"] for r in done)]
+    workers = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1))
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool, tqdm(total=len(cells), desc="students") as bar:
+        waiting, running = iter(cells), set()
+        while True:
+            while len(running) < workers and not (config.minutes and time.time() - start > 60 * config.minutes) and (cell := next(waiting, None)):
+                running.add(pool.submit(run_cell, cell))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                with open(results, "a", encoding="utf-8") as f:
+                    f.write("".join(json.dumps({**row, "code": code}) + "\n" for row in future.result()))
+                bar.update()
+    rows = read_jsonl(results) if results.exists() else []
+    print(table(rows))
+    for task in sorted({task for p in plan for task in p["tasks"]}):
+        print("{}: the oracle's signals alone give away {:.1%} of the answers, the most frequent answer {:.1%}".format(task, *leak(task)))
+    draw_sizes(rows, Path(config.grid).with_name("results.png"))
+
+
+def leak(task, n=2000):
+    """Shares of the test answers right by (the flow of annotated signals alone, the most frequent answer): each flow stands for
+    the answer most frequent in training with the longest of its endings that occurred there."""
+    train, test = ([as_trace(row) for row in annotate([r for r, _ in prepare.rows(task.split(","), split, n)])[0]] for split in ("train", "val"))
+    endings = lambda t: [tuple(s.signal for s in t.steps[k:]) for k in range(len(t.steps) + 1)]
+    answers = {}
+    for t in train:
+        for ending in endings(t):
+            answers.setdefault(ending, Counter())[t.answer] += 1
+    right = [t.answer == answers[e].most_common(1)[0][0] for t in test for e in [next(e for e in endings(t) if e in answers)]]
+    return np.mean(right), np.mean([t.answer == answers[()].most_common(1)[0][0] for t in test])
+
+
+def interval(xs):
+    """(mean, half the width of its 95% t-interval; nan of a single value)."""
+    t = dict(zip(range(2, 11), (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26))).get(len(xs), 2.0)
+    return np.mean(xs), t * np.std(xs, ddof=1) / len(xs) ** 0.5 if len(xs) > 1 else float("nan")
+
+
+def table(rows):
+    """Mean and 95% interval over the seeds of every task, size, arm and decoding, and the paired difference to the clone."""
+    groups, percent = {}, lambda xs: "{:.1f} ±{:.1f}".format(*(100 * x for x in interval(xs))) if xs and None not in xs else "-"
+    for r in rows:
+        groups.setdefault((r["flags"]["tasks"], r["flags"]["n_train"], r["arm"], r["decoding"]), {})[r["flags"]["seed"]] = r
+    lines = ["| task | traces | arm | decoding | seeds | accuracy | erroneous | accuracy - clone | erroneous - clone | signals / ceiling | kept | obedience | tokens | steps/s | s to answer |", "|" + "---|" * 15]
+    for (task, n, arm, decoding), by_seed in sorted(groups.items(), key=lambda g: g[0][:2]):
+        clone = groups.get((task, n, "clone", decoding)) or groups.get((task, n, "clone", "predicted"), {})
+        value = lambda name: [r[name] for r in by_seed.values()]
+        minus = lambda name: [r[name] - clone[s][name] for s, r in by_seed.items() if s in clone and arm != "clone"]
+        ratio = [r["signal_accuracy"] / r["signal_ceiling"] for r in by_seed.values() if r["signal_accuracy"]]
+        lines.append(f"| {task} | {n} | {arm} | {decoding} | {len(by_seed)} | {percent(value('accuracy'))} | {percent(value('erroneous_paths'))} | {percent(minus('accuracy'))} | "
+                     f"{percent(minus('erroneous_paths'))} | {percent(ratio)} | {percent(value('signals_kept'))} | {percent(value('obedience'))} | {np.mean(value('tokens_per_answer')):.0f} | "
+                     f"{np.mean(value('steps_per_second')):.2f} | {np.mean(value('decoding_seconds')):.1f} |")
+    return "\n".join(lines)
+
+
+def draw_sizes(rows, path):
+    """Accuracy and erroneous paths against the number of traces: a dot a seed, a line through the means, the interval as a band."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [r for r in rows if r["arm"] in ("clone", "scaffold") and r["decoding"] == "predicted"]
+    tasks = sorted({r["flags"]["tasks"] for r in rows})
+    figure, axes = plt.subplots(2, max(1, len(tasks)), figsize=(5 * max(1, len(tasks)), 7), squeeze=False, sharex=True)
+    for column, task in zip(axes.T, tasks):
+        for ax, measure in zip(column, ("accuracy", "erroneous_paths")):
+            for arm, color in (("clone", "tab:gray"), ("scaffold", "tab:blue")):
+                points = {}
+                for r in rows:
+                    if (r["arm"], r["flags"]["tasks"]) == (arm, task):
+                        points.setdefault(r["flags"]["n_train"], []).append(100 * r[measure])
+                sizes = sorted(points)
+                mean, half = np.array([interval(points[n]) for n in sizes]).reshape(-1, 2).T
+                ax.plot([n for n in sizes for _ in points[n]], [p for n in sizes for p in points[n]], ".", color=color, alpha=0.5)
+                ax.plot(sizes, mean, color=color, label=arm)
+                ax.fill_between(sizes, np.clip(mean - half, 0, 100), np.clip(mean + half, 0, 100), color=color, alpha=0.15)
+            ax.set(xscale="log", ylim=(-3, 103), ylabel=measure.replace("_", " ") + " (%)", title=task if measure == "accuracy" else "")
+            ax.grid(alpha=0.3)
+            ax.legend(*ax.get_legend_handles_labels())
+        column[-1].set_xlabel("teacher traces")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def main(argv=None):
     config, = parse_flags(TrainConfig, argv, __doc__.split("\n")[0])
+    if config.grid:
+        return grid(config)
     start, out = time.time(), Path(config.out_dir)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -170,10 +323,13 @@ def main(argv=None):
 
     # data: traces -> tokenizer -> ids, signals and masks
     train_traces, val_traces, test_rows, stats = load_data(config)
+    relabel(train_traces, config)
+    relabel(val_traces, config)
     if stats:
         print(describe(stats))
     text = [" ".join([t.question, *(" " + s.text for s in t.steps)]) for t in train_traces]
     tokenizer = Tokenizer(None) if config.tokenizer == "gpt2" else Tokenizer.train(text, config.vocab_size)
+    train_traces, val_traces = ([v for t in some for v in view(t, config.view)] for some in (train_traces, val_traces))
     (examples, dropped), (val_examples, _) = (encode_all(t, tokenizer, config.block_size) for t in (train_traces, val_traces))
     if dropped:
         print(f"dropped {dropped} of {len(train_traces)} training traces: longer than --block_size {config.block_size}")
@@ -187,7 +343,8 @@ def main(argv=None):
 
     # student
     torch.manual_seed(config.seed)
-    model = GPT(gpt_config(config.depth, tokenizer.vocab_size, config.block_size)).to(device)
+    model = GPT(gpt_config(config.depth, tokenizer.vocab_size, config.block_size, n_signals=max(config.classes, len(SIGNALS)),
+                           conditioning=config.conditioning, signal_loss=config.signal_loss)).to(device)
     optimizers = model.optimizers(config.muon_lr, config.adam_lr, fused=device.type == "cuda")
     print(f"{config.method}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, "
           f"{model.config.n_layer} layers of {model.config.n_embd}, {model.config.n_head} heads")
@@ -247,7 +404,8 @@ def main(argv=None):
     for row in test_rows[:3]:
         print("\n" + row["question"] + f"  (right: {row['answer']})")
         print("\n".join(lines_of(reason(student["gpt"], tokenizer, [row["question"]], config.method)[0], row["question"])))
-    result |= {"tokens_per_second": speed, "seconds": time.time() - start, "steps": step, "parameters": sum(p.numel() for p in model.parameters())}
+    result |= {"validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in metrics if m["split"] == "val"],
+               "steps_per_second": step / max(elapsed, 1e-9), "tokens_per_second": speed, "seconds": time.time() - start, "steps": step, "parameters": sum(p.numel() for p in model.parameters())}
     write_atomically(out / "result.json", json.dumps({**result, "config": asdict(config), "torch": torch.__version__}, indent=1))
     print("\n" + report(result))
     print(f"checkpoint, figures, traces and result: {out}{os.sep}")

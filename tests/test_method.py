@@ -15,13 +15,13 @@ from train import TrainConfig, backward
 def test_encoding_by_hand():
     tok = Tokenizer([" a", " b", " c", " d", " e"])
     a, b, c, d, e = (tok.encode(x)[0] for x in "abcde")
-    step, end = tok.step_id, tok.end_id
+    step, end, N = tok.step_id, tok.end_id, NO_SIGNAL
     example = encode(Trace("a b", [Step(2, "c"), Step(5, "d e")], "e"), tok)
     assert example.ids.tolist() == [a, b, step, c, step, d, e, end]
     assert example.signals.tolist() == [NO_SIGNAL, NO_SIGNAL, 2, 2, 5, 5, 5]
     idx, signals, targets, signal_targets = collate([example, encode(Trace("a", [Step(0, "b")], "b"), tok)], tok)
     assert idx.tolist() == [[a, b, step, c, step, d, e], [a, step, b, end, end, end, end]]
-    assert signals.tolist() == [[7, 7, 2, 2, 5, 5, 5], [7, 0, 0, 7, 7, 7, 7]]
+    assert signals.tolist() == [[N, N, 2, 2, 5, 5, 5], [N, 0, 0, N, N, N, N]]
     assert targets.tolist() == [[-1, -1, c, step, d, e, end], [-1, b, end, -1, -1, -1, -1]]
     assert signal_targets.tolist() == [[-1, -1, 2, -1, 5, -1, -1], [-1, 0, -1, -1, -1, -1, -1]]
     every = collate([example], tok, "every")[3]

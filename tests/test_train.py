@@ -78,11 +78,11 @@ def test_evaluation_scores_seen_and_unseen_apart(trained, tmp_path, capsys):
 
 
 def test_scores_recomputed_by_hand():
-    base = {"question": "", "seen": False, "tokens": 10}
-    records = [{**base, "correct": True, "erroneous": False, "signals": (3, 4)}, {**base, "correct": True, "erroneous": True, "signals": (1, 4)},
+    base = {"question": "", "seen": False, "tokens": 10, "obeyed": (2, 4)}
+    records = [{**base, "correct": True, "erroneous": False, "signals": (3, 4, 5)}, {**base, "correct": True, "erroneous": True, "signals": (1, 4, 5)},
                {**base, "correct": False, "erroneous": True, "signals": None}, {**base, "correct": False, "erroneous": None, "signals": None}]
     s = sample.score(records)
-    assert (s["accuracy"], s["erroneous_paths"], s["signal_accuracy"]) == (0.5, 2 / 3, 0.5)
+    assert (s["accuracy"], s["erroneous_paths"], s["signal_accuracy"], s["signals_kept"], s["obedience"]) == (0.5, 2 / 3, 0.5, 0.8, 0.5)
 
 
 def test_gold_traces_pass_evaluation_and_a_wrong_step_does_not(student):
