@@ -52,12 +52,16 @@ class KVCache:
     """Keys and values of the tokens so far. Rows may be of different lengths: row b's token at position p sits in slot
     p, and what lies beyond its length is masked until it is overwritten."""
 
-    def __init__(self, config, batch_size, max_tokens, like):
-        shape = (config.n_layer, 2, batch_size, config.n_kv_head, max_tokens, config.n_embd // config.n_head)
-        self.kv = like.new_zeros(shape)
+    def __init__(self, config, batch_size, like):
+        self.kv = like.new_zeros(config.n_layer, 2, batch_size, config.n_kv_head, 0, config.n_embd // config.n_head)
         self.recent = like.new_zeros(config.n_layer, batch_size, config.conv_width - 1, config.n_embd)  # newest inputs of the convolutions
         self.lengths = torch.zeros(batch_size, dtype=torch.long, device=like.device)  # (B,)
         self.longest = 0  # the longest row, known without asking the device
+
+    def reserve(self, n, block=128):
+        """Room for n positions, block by block: what is never written costs no copying."""
+        if (more := n - self.kv.size(4)) > 0:
+            self.kv = F.pad(self.kv, (0, 0, 0, -(-more // block) * block))
 
     def keep(self, rows):
         """Drop all rows but these (a (K,) index): finished ones cost nothing more."""
@@ -190,6 +194,7 @@ class GPT(nn.Module):
             for block in self.blocks:
                 x, _ = block(x, before, self.cos[:T], self.sin[:T])
             return self.norm(x)
+        cache.reserve(cache.longest + T)
         where = cache.lengths[:, None] + torch.arange(T, device=idx.device)  # (B, T) position of every token
         cos, sin = self.cos[where].unsqueeze(1), self.sin[where].unsqueeze(1)  # (B, 1, T, hs / 2)
         mask = None

@@ -94,7 +94,7 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
     idx = torch.tensor([p + [tokenizer.end_id] * (int(lengths.max()) - len(p)) for p in prompts], device=device)
     given = torch.tensor([f + [-1] * (max(map(len, flows)) + 1 - len(f)) for f in flows], device=device)  # (B, K), -1: the head decides
     lengths, rows = lengths.to(device), torch.arange(len(prompts), device=device)  # rows: the question each row of the batch works on
-    cache = KVCache(model.config, len(prompts), int(lengths.max()) + 1 + min(room, max_tokens), model.lm_head.weight)
+    cache = KVCache(model.config, len(prompts), model.lm_head.weight)
     h = model.hidden(idx, cache, lengths)[rows, lengths - 1]  # (B, C)
     token, signal, n_step = torch.full_like(rows, step_id), torch.full_like(rows, NO_SIGNAL), torch.zeros_like(rows)
     gated, probs, written = torch.zeros_like(rows, dtype=torch.bool), torch.zeros(len(rows), 0, device=device), []

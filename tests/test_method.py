@@ -118,7 +118,7 @@ def test_cached_equals_uncached_on_ragged_rows(model, examples, tokenizer):
     assert len(set(prompts)) > 2
     n_new = min(len(e.signals) - p for e, p in zip(picked, prompts))
     full = [model.hidden(torch.from_numpy(e.ids[None])) for e in picked]
-    cache = KVCache(model.config, len(picked), max(prompts) + n_new, model.lm_head.weight)
+    cache = KVCache(model.config, len(picked), model.lm_head.weight)
     idx = torch.full((len(picked), max(prompts)), tokenizer.end_id)
     for row, e, p in zip(idx, picked, prompts):
         row[:p] = torch.from_numpy(e.ids[:p])
