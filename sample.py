@@ -97,18 +97,18 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
     cache = KVCache(model.config, len(prompts), model.lm_head.weight)
     h = model.hidden(idx, cache, lengths)[rows, lengths - 1]  # (B, C)
     token, signal, n_step = torch.full_like(rows, step_id), torch.full_like(rows, NO_SIGNAL), torch.zeros_like(rows)
-    gated, probs, written = torch.zeros_like(rows, dtype=torch.bool), torch.zeros(len(rows), 0, device=device), []
+    gated, probs, written = rows < 0, torch.zeros(len(rows), model.config.n_signals if scaffolded else 0, device=device), []
 
     def next_signal(h):
-        """Where a row stands at a boundary: its new signal, the head's probabilities, is it forced by the gate, steps begun."""
-        p, boundary = model.signal_probs(h), token == step_id
-        new, planned = pick(p.log(), temperature, top_k, generator), given[rows, n_step.clamp(max=given.size(1) - 1)]
-        unsure = (p.gather(1, new[:, None])[:, 0] < tau) & (planned < 0)
-        new = torch.where(unsure, RESPONSE, torch.where(planned < 0, new, planned))
-        return torch.where(boundary, new, signal), torch.where(boundary[:, None], p, probs) if probs.size(1) else p, torch.where(boundary, unsure, gated), n_step + boundary
+        """New (signal, probs, gated, n_step) where a row stands at a boundary, the old ones elsewhere."""
+        p, opens = model.signal_probs(h), token == step_id
+        best, planned = pick(p.log(), temperature, top_k, generator), given[rows, n_step.clamp(max=given.size(1) - 1)]
+        unsure = (planned < 0) & (p.gather(1, best[:, None])[:, 0] < tau)
+        new = torch.where(unsure, RESPONSE, torch.where(planned < 0, best, planned))
+        return torch.where(opens, new, signal), torch.where(opens[:, None], p, probs), torch.where(opens, unsure, gated), n_step + opens
 
     for _ in range(min(room, max_tokens)):
-        if scaffolded and model.config.conditioning == "token":  # the boundary token itself shows the signal
+        if scaffolded and model.config.conditioning == "token":  # the boundary's own token shows the signal
             signal, probs, gated, n_step = next_signal(h)
         h = model.hidden(token[:, None], cache, own=signal[:, None])[:, 0]
         if scaffolded and model.config.conditioning != "token":
