@@ -47,7 +47,7 @@ class TrainConfig:
     show: int = flag(0, "print this many encoded examples, signals in colour, masked text in grey, and stop")
     # student
     method: str = flag("scaffold", "signals and steps, or behavioural cloning: the same ids without any signal", choices=("scaffold", "clone"))
-    beta: float = flag(0.5, "weight of the signal loss: (1 - beta) * L_token + beta * L_signal", high=1.0)
+    beta: float = flag(0.1, "weight of the signal loss: (1 - beta) * L_token + beta * L_signal (paper: equal, 0.5)", high=1.0)
     conditioning: str = flag("embed", "where the signal goes in: added to the last hidden state (embed, the paper), to the step's input tokens too (input), "
                              "to the <|step|> that opens it (token), nowhere (none)", choices=("embed", "input", "token", "none"))
     signal_loss: str = flag("ce", "cross-entropy, or squared distance to the one-hot signal", choices=("ce", "mse"))
@@ -55,7 +55,7 @@ class TrainConfig:
     depth: int = flag(4, "layers; heads = depth, width = 32 * depth", low=1, high=64)
     block_size: int = flag(1024, "longest trace in tokens; longer ones are dropped and counted", low=8)
     # optimization
-    max_steps: int = flag(3300, "optimizer steps", low=1)
+    max_steps: int = flag(3000, "optimizer steps", low=1)
     first_tasks: str = flag("web_of_lies,object_counting", "tasks to learn first, where the data has them: these teach copying names out of the question")
     first_share: float = flag(0.15, "share of the run that sees only first_tasks", high=1.0)
     minutes: float = flag(0.0, "train for so long instead of max_steps; 0: off")
@@ -221,7 +221,8 @@ def grid(config):
     done = read_jsonl(results) if results.exists() else []
     code = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
     cells = [{"arm": p["arm"], "decodings": p.get("decodings", {}), "questions": p["questions"], "flags": {**p["flags"], "tasks": task, "n_train": n, "seed": seed}}
-             for p in plan for seed in p["seeds"] for n in p["n_train"] for task in p["tasks"]]
+             for p in plan for n in p["n_train"] for task in p["tasks"] for seed in p["seeds"]]
+    cells.sort(key=lambda c: c["flags"]["seed"])  # all arms of one seed before the next: what is there can be compared
     cells = [c for c in cells if not any(r["arm"] == c["arm"] and r["flags"] == c["flags"] for r in done)]
     workers = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1))
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool, tqdm(total=len(cells), desc="students") as bar:

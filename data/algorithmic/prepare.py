@@ -34,7 +34,7 @@ import time
 from pathlib import Path
 
 ADD, EXAMPLE, RECALL, CONTRAST, REASON, CONCLUDE, RESPOND = range(7)  # the order of scaffold.SIGNALS
-DEFAULT_TASKS = "web_of_lies,boolean_expressions,dyck_languages,object_counting"  # those that two cores learn within the default run
+DEFAULT_TASKS = "web_of_lies,boolean_expressions,object_counting"  # those that two cores learn within the default run
 
 # ---------------------------------------------------------------------------------------------- wording
 # Openers by signal: those that name it, those that sound like another one, and those that no keyword table lists.
