@@ -2,6 +2,7 @@
 import itertools
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ import sample
 import train
 from data.algorithmic import prepare
 from model import GPT, gpt_config
-from sample import decode, evaluate, reason, search, signal_named
-from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, SIGNALS, Step, Tokenizer, Trace, UserError, collate, encode, taxonomy, view
+from sample import evaluate, reason, search, signal_named
+from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, SIGNALS, Step, Tokenizer, Trace, UserError, collate, encode, read_jsonl, taxonomy, view
 
 FORMS = ("embed", "input", "token", "none")
 TRACE = Trace("a", [Step(2, "b"), Step(5, "c"), Step(0, "d"), Step(5, "e"), Step(6, "f")], "f")
@@ -231,6 +232,23 @@ def test_grid_resumes_and_prints_a_table(tmp_path, capsys):
                                                                                    ("scaffold", 1, "gold"), ("scaffold", 1, "predicted")]
     assert "| boolean_expressions | 30 | scaffold | gold | 2 |" in capsys.readouterr().out
     assert (tmp_path / "results.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_committed_plan_is_valid_and_pairs_every_arm_with_a_clone():
+    plan = read_jsonl(Path(train.__file__).parent / "data" / "experiments" / "plan.jsonl", "arm")
+    cells = {(p["arm"], task, n, seed) for p in plan for task in p["tasks"] for n in p["n_train"] for seed in p["seeds"]}
+    assert all(("clone", task, n, seed) in cells for _, task, n, seed in cells)
+    for p in plan:
+        train.parse_flags(train.TrainConfig, train.argv_of(p), "")
+
+
+@pytest.mark.parametrize("row, says", [({}, '"arm"'), ({"arm": "a"}, "a plan needs"), ({"arm": "a", "tasks": ["web_of_lies"], "n_train": [9], "seeds": [0], "questions": 5, "flags": {"beta": 9}}, "--beta")])
+def test_malformed_plans(row, says, tmp_path, capsys):
+    (tmp_path / "plan.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises((UserError, SystemExit)) as e:
+        train.main(["--grid", str(tmp_path / "plan.jsonl")])
+    assert says in str(e.value) + capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plan.jsonl"]
 
 
 def test_interval_by_hand():
