@@ -156,14 +156,15 @@ def search(model, tokenizer, questions, k, choose="vote", method="scaffold", **o
         todo = [(i, *heapq.heappop(heap)) for i, heap in enumerate(heaps) if heap]
         for (i, _, flow), r in zip(todo, reason(model, tokenizer, [questions[i] for i, *_ in todo], method, [flow for *_, flow in todo], **options)):
             tries[i].append(r)
+            if method != "scaffold":
+                heaps[i] = [(0.0, [])]
+                continue
             cost, signals = 0.0, [s.signal for s in r.steps]
             for j, (signal, p) in enumerate(zip(signals, r.probs)):
                 for other in range(len(p)) if j >= len(flow) else ():
                     if other != signal:
                         heapq.heappush(heaps[i], (cost - math.log(p[other] + 1e-12), signals[:j] + [other]))
                 cost -= math.log(p[signal] + 1e-12)
-            if method != "scaffold":
-                heaps[i] = [(0.0, [])]
     out = []
     for found in tries:
         votes = Counter(r.answer for r in found if r.answer is not None)

@@ -244,10 +244,10 @@ def grid(config):
     draw_sizes(rows, Path(config.grid).with_name("results.png"))
 
 
-def leak(task, n=2000):
-    """Shares of the test answers right by (the flow of annotated signals alone, the most frequent answer): each flow stands for
+def leak(task):
+    """Shares of the validation answers right by (the flow of annotated signals alone, the most frequent answer): each flow stands for
     the answer most frequent in training with the longest of its endings that occurred there."""
-    train, test = ([as_trace(row) for row in annotate([r for r, _ in prepare.rows(task.split(","), split, n)])[0]] for split in ("train", "val"))
+    train, test = ([as_trace(row) for row in annotate([r for r, _ in prepare.rows(task.split(","), split, n)])[0]] for split, n in (("train", 2000), ("val", 500)))
     endings = lambda t: [tuple(s.signal for s in t.steps[k:]) for k in range(len(t.steps) + 1)]
     answers = {}
     for t in train:

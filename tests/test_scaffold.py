@@ -186,6 +186,12 @@ def test_search_tries_the_most_probable_flows_in_order(student, monkeypatch):
     assert tuple(tried[1][0]) == second
 
 
+def test_a_clone_samples_its_answers(student):
+    model, tok = student["gpt"], student["tokenizer"]
+    once, thrice = (search(model, tok, QUESTIONS[:2], k, method="clone", temperature=1.0, max_tokens=40, generator=torch.Generator().manual_seed(0)) for k in (1, 3))
+    assert all(a.tokens < b.tokens <= 120 for a, b in zip(once, thrice))
+
+
 def test_vote_and_score_choose_by_hand(monkeypatch, student):
     def found(answer, logp):
         return sample.Reasoning([Step(6, f"The answer is {answer}.")], [[0.1] * 7], 4, logp, True)
