@@ -225,7 +225,6 @@ class GPT(nn.Module):
         """States (B, T, C) from which the head predicts the signal that is wanted at each position."""
         return torch.cat((hidden[:, :1], hidden[:, :-1]), dim=1) if self.config.conditioning == "token" else hidden
 
-
     def signal_probs(self, hidden):
         """P(next signal), (..., n_signals), of the states (..., C) it is predicted from."""
         logits = self.signal_head(hidden).float()

@@ -204,14 +204,19 @@ def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, cho
     """Let the student answer every row ("question", "answer"). Returns (result, records).
 
     signals: the head's own ("predicted"), those of the row's annotated trace ("gold", an oracle), or "random" ones; k and
-    choose: see `search`; options: see `reason`. result: the headline figures, also per task under "tasks", and under "unseen" without the questions met in training;
-    records: every row's steps with their signals and the checker's verdicts ("" is right).
+    choose: see `search`; options: see `reason`. result: the headline figures, also per task under "tasks", and under
+    "unseen" without the questions met in training; records: every row's steps with their signals and the checker's
+    verdicts ("" is right). Raises UserError for gold signals where a row has no trace, and for any but a clone's own.
     """
     model, tokenizer, method, start = student["gpt"], student["tokenizer"], student["method"], time.time()
     generator = torch.Generator(model.lm_head.weight.device).manual_seed(seed)
     fits = [len(tokenizer.encode(r["question"])) + 1 < model.config.block_size for r in rows]
     order = sorted((i for i in range(len(rows)) if fits[i]), key=lambda i: len(rows[i]["question"]))  # alike lengths together
     gold, answers, rng = annotated_traces(student, rows) if method == "scaffold" else {}, {}, random.Random(seed)
+    if signals != "predicted" and (method == "clone" or k > 1):
+        raise UserError(f"--signals {signals}: a clone has no signals, and --k searches them itself")
+    if signals == "gold" and (bare := [i for i in order if i not in gold]):
+        raise UserError(f"--signals gold: row {rows[bare[0]].get('line', bare[0] + 1)} has no trace to take the signals from")
     flow_of = {"predicted": lambda i: [], "gold": lambda i: [s.signal for s in gold[i].steps],
                "random": lambda i: rng.choices(range(model.config.n_signals), k=64)}[signals]
     answer_all = partial(search, k=k, choose=choose) if k > 1 else reason
@@ -245,7 +250,7 @@ def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, cho
 
 def annotated_traces(student, rows):
     """Row number -> Trace with signals, for the rows that bring a trace, annotated or not, that the student has room for."""
-    traced = [i for i, r in enumerate(rows) if r.get("trace") or r.get("steps")]
+    traced = [i for i, r in enumerate(rows) if r.get("steps") or isinstance(r.get("trace"), str) and r["trace"].strip()]
     bare = [rows[i] for i in traced if not rows[i].get("steps")]
     annotated = iter(annotate(bare, weight=student["classifier"])[0] if bare else [])
     traces = {}

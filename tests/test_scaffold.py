@@ -215,6 +215,16 @@ def test_signal_sources(trained, student):
     assert whole["signals_kept"] == 1 and 0 < kept["signals_kept"] < 1 and kept["signal_accuracy"] > whole["signal_accuracy"]
 
 
+def test_signal_sources_that_are_not_there(trained, tmp_path):
+    row = {"question": QUESTIONS[0], "answer": "1"}
+    (tmp_path / "q.jsonl").write_text(json.dumps({**row, "trace": "So 1."}) + "\n" + json.dumps({**row, "trace": "  "}) + "\n")
+    run = ["--eval", str(tmp_path / "q.jsonl"), "--ckpt", str(trained / "ckpt.pt"), "--device", "cpu", "--out", str(tmp_path / "o.jsonl")]
+    for argv, says in ((["--signals", "gold"], "row 2 has no trace"), (["--signals", "random", "--k", "2"], "--k searches"), (["--flow", "recall"], "--flow is for"), (["--flow", "doubt"], "no signal")):
+        with pytest.raises(UserError, match=says):
+            sample.main(run + argv)
+    assert not (tmp_path / "o.jsonl").exists()
+
+
 def test_flow_names():
     assert [signal_named(n) for n in ("recall", "Contrast", " reasoning", "response")] == [2, 3, 4, 6]
     for bad in ("", "and", "doubt"):
