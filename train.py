@@ -302,6 +302,8 @@ def draw_sizes(rows, path):
                 ax.plot(sizes, mean, color=color, label=arm)
                 ax.fill_between(sizes, np.clip(mean - half, 0, 100), np.clip(mean + half, 0, 100), color=color, alpha=0.15)
             ax.set(xscale="log", ylim=(-3, 103), ylabel=measure.replace("_", " ") + " (%)", title=task if measure == "accuracy" else "")
+            ax.set_xticks(sizes, sizes)
+            ax.minorticks_off()
             ax.grid(alpha=0.3)
             ax.legend(*ax.get_legend_handles_labels())
         column[-1].set_xlabel("teacher traces")

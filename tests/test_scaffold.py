@@ -93,7 +93,7 @@ def test_squared_loss_against_plain_sums(examples, tokenizer):
 def naive(model, tokenizer, question, max_tokens, tau=0.0, flow=(), prune=False):
     """The oracle: one question, no cache, the whole text read again for every token. Returns [(signal, text), ...]."""
     form, step_id = model.config.conditioning, tokenizer.step_id
-    ids, own, steps, stage = tokenizer.encode(question), [NO_SIGNAL] * len(tokenizer.encode(question)), [], 0
+    ids, own, steps = tokenizer.encode(question), [NO_SIGNAL] * len(tokenizer.encode(question)), []
     read = lambda: model.hidden(torch.tensor([ids]), own=torch.tensor([own]))[0, -1]
     last, forced = step_id, False
     for _ in range(max_tokens):
