@@ -187,15 +187,19 @@ def run_cell(cell):
     with tempfile.TemporaryDirectory() as out, open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
         main([*argv_of(cell), "--n_test", "0", "--out_dir", out])
         trained, student = json.loads((Path(out) / "result.json").read_text()), load_checkpoint(Path(out) / "ckpt.pt", pick_device()[0])
-        tasks, rows = cell["flags"]["tasks"].split(","), []
+        tasks, embedded, rows = cell["flags"]["tasks"].split(","), "data" not in cell["flags"], []
         for name, how in cell["decodings"].items():
-            how = dict(how)
-            pairs = prepare.rows(tasks, how.pop("split", "test"), cell["questions"], lengths=how.pop("lengths", None))
-            file = how.pop("file", None)
-            result, _ = evaluate(student, load_questions(file) if file else [r for r, _ in pairs], **how)
-            _, stats = annotate([r for r, _ in pairs], {r["id"]: g for r, g in pairs}, student["classifier"])
+            how, ceiling = dict(how), 1.0  # without gold signals nobody knows it
+            split, lengths, file = how.pop("split", "test"), how.pop("lengths", None), how.pop("file", None)
+            if embedded:
+                pairs = prepare.rows(tasks, split, cell["questions"], lengths=lengths)
+                confusion = annotate([r for r, _ in pairs], {r["id"]: g for r, g in pairs}, student["classifier"])[1]["confusion"]
+                questions, ceiling = [r for r, _ in pairs], float(confusion.max(1).sum() / confusion.sum())
+            else:
+                questions = load_data(parse_flags(TrainConfig, [*argv_of(cell), "--n_test", str(cell["questions"])], "")[0])[2]
+            result, _ = evaluate(student, load_questions(file) if file else questions, **how)
             rows.append({"arm": cell["arm"], "decoding": name, "flags": cell["flags"], **{k: result[k] for k in MEASURES},
-                         "signal_ceiling": float(stats["confusion"].max(1).sum() / stats["confusion"].sum()), "decoding_seconds": result["seconds"],
+                         "signal_ceiling": ceiling, "decoding_seconds": result["seconds"],
                          "tokens_per_second": trained["tokens_per_second"], "steps_per_second": trained["steps_per_second"], "validation": trained["validation"]})
     return rows
 
@@ -211,7 +215,7 @@ def grid(config):
     """Run what a plan lists and results.jsonl does not hold yet, then print the table and draw the figure.
 
     A plan is a JSONL of {"arm", "tasks", "n_train", "seeds", "questions", "flags": {...}, "decodings": {name: options of evaluate, or
-    other questions: "split", "lengths", "file"}}; every (arm, task, n_train, seed) is one student. --minutes: start no new one after so long.
+    other questions: "split", "lengths", "file"}}; every (arm, task, n_train, seed) is one student. With a flag "data" it answers that file's test split. --minutes: start no new one after so long.
     """
     plan, results, start = read_jsonl(config.grid, "arm"), Path(config.grid).with_name("results.jsonl"), time.time()
     for p in plan:
@@ -241,7 +245,7 @@ def grid(config):
                 bar.update()
     rows = read_jsonl(results) if results.exists() else []
     print(table(rows, config.reference))
-    for task in sorted({task for p in plan for task in p["tasks"]}):
+    for task in sorted({task for p in plan if "data" not in p["flags"] for task in p["tasks"]}):
         print("{}: the oracle's signals alone give away {:.1%} of the answers, the most frequent answer {:.1%}".format(task, *leak(task)))
         print("\n".join(fewer(rows, task)))
     draw_sizes(rows, Path(config.grid).with_name("results.png"))
@@ -300,7 +304,7 @@ def table(rows, reference="clone"):
         other, _, how = reference.partition(":")
         base = groups.get((task, n, other, how or decoding)) or groups.get((task, n, other, "predicted"), {})
         value = lambda name: [r[name] for r in by_seed.values()]
-        minus = lambda name: [r[name] - base[s][name] for s, r in by_seed.items() if s in base and base[s] is not r]
+        minus = lambda name: [r[name] - base[s][name] for s, r in by_seed.items() if s in base and base[s] is not r and r[name] is not None]
         ratio = [r["signal_accuracy"] / r["signal_ceiling"] for r in by_seed.values() if r["signal_accuracy"] and "classes" not in r["flags"]]
         lines.append(f"| {task} | {n} | {arm} | {decoding} | {len(by_seed)} | {percent(value('accuracy'))} | {percent(value('erroneous_paths'))} | {percent(minus('accuracy'))} | "
                      f"{percent(minus('erroneous_paths'))} | {percent(ratio)} | {percent(value('signals_kept'))} | {percent(value('obedience'))} | {np.mean(value('tokens_per_answer')):.0f} | "
