@@ -18,7 +18,7 @@ import random
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +55,12 @@ BUCKETS = 4096
 def bag(text, before):
     """Hashed words of a step, and the keyword signal of the step before. Digits are alike, so are capitals."""
     words = re.findall(r"[^\W\d_]+|\d|[^\w\s]", text.lower())[:64]
-    return [hash_word(w if not w.isdigit() else "0") for w in (*words, before)]
+    return [*map(hash_word, words), hash_word(before)]
 
 
-def hash_word(word, cache={}):
-    if word not in cache:
-        cache[word] = int.from_bytes(word.encode()[-8:], "little") * 2654435761 % 4294967291 % BUCKETS
-    return cache[word]
+@cache
+def hash_word(word):
+    return int.from_bytes((b"0" if word.isdigit() else word.encode())[-8:], "little") * 2654435761 % 4294967291 % BUCKETS
 
 
 def logits_of(weight, bags):

@@ -9,6 +9,7 @@ That is conditioning "embed", the paper's: a fixed bias on the logits for each s
 see the signal: "input" adds the embedding to the step's input tokens as well, "token" to its opening <|step|> instead
 (seven different boundary tokens, in effect; the head then reads the state before it). "none": the head is an extra loss only.
 """
+import os
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ import torch.nn.functional as F
 
 from scaffold import NO_SIGNAL, Tokenizer, UserError
 
-FORMAT = 1  # of the checkpoint
+FORMAT = 2  # of the checkpoint
+BROKEN = (KeyError, TypeError, AttributeError, RuntimeError, ValueError, EOFError, OSError, ImportError, pickle.UnpicklingError)  # what loading some other file raises
 
 
 @dataclass
@@ -264,27 +266,47 @@ def pick_device(wanted="auto"):
     return torch.device(wanted), "asked for"
 
 
-def save_checkpoint(path, model, tokenizer, classifier, config, seen, tokens_per_second):
-    """Everything that sampling needs, in plain types: loads with weights_only=True. Written whole or not at all."""
-    state = {k.removeprefix("_orig_mod."): v.cpu() for k, v in model.state_dict().items()}
+def save_checkpoint(path, model, tokenizer, classifier, config, seen, tokens_per_second, training=None):
+    """All that sampling needs and, under "training", what resuming needs too, in plain types: loads with weights_only=True.
+    Written whole or not at all: an earlier checkpoint stays until this one is on the disk. Raises UserError."""
     path, part = Path(path), Path(f"{path}.part")
-    torch.save({"format": FORMAT, "model": state, "gpt": asdict(model.config), "pieces": tokenizer.pieces, "classifier": classifier,
-                "config": asdict(config), "seen": torch.tensor(sorted(seen), dtype=torch.long), "tokens_per_second": tokens_per_second}, part)
-    part.replace(path)
+    try:
+        with open(part, "wb") as f:
+            torch.save({"format": FORMAT, "model": {k: v.cpu() for k, v in model.state_dict().items()}, "gpt": asdict(model.config), "pieces": tokenizer.pieces,
+                        "classifier": classifier, "config": asdict(config), "seen": torch.tensor(sorted(seen), dtype=torch.long),
+                        "tokens_per_second": tokens_per_second, "training": training}, f)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as e:  # a full disk is either to torch.save
+        part.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written; is the disk full? ({first_line(e)}) A checkpoint that was there before is kept") from None
+
+
+def read_checkpoint(path):
+    """A checkpoint's dict as it was saved, its format checked. Raises UserError where there is none, or another kind of file."""
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such checkpoint; train a student first: python train.py")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if saved["format"] != FORMAT:
+            raise UserError(f"{path}: checkpoint format {saved['format']}, this version reads {FORMAT}; train again")
+        return saved
+    except BROKEN as e:
+        raise UserError(f"{path}: not a checkpoint of this project, or a damaged one ({first_line(e)}); train again") from None
 
 
 def load_checkpoint(path, device):
     """A trained student: {"gpt": GPT in eval mode, "tokenizer", "classifier", "method", "classes", "seen", "tokens_per_second"}."""
-    if not Path(path).exists():
-        raise UserError(f"{path}: no such checkpoint; train a student first: python train.py")
+    c = read_checkpoint(path)
     try:
-        c = torch.load(path, map_location="cpu", weights_only=True)
-        if c["format"] != FORMAT:
-            raise UserError(f"{path}: checkpoint format {c['format']}, this version reads {FORMAT}; train again")
         model = GPT(GPTConfig(**c["gpt"]))
         model.load_state_dict(c["model"])
-        student = {"gpt": model.to(device).eval(), "tokenizer": Tokenizer(c["pieces"]), "classifier": c["classifier"],
-                   "method": c["config"]["method"], "classes": c["config"]["classes"], "seen": set(c["seen"].tolist()), "tokens_per_second": c["tokens_per_second"]}
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as e:
-        raise UserError(f"{path}: not a checkpoint of this project, or a damaged one ({(str(e) or type(e).__name__).splitlines()[0][:80]}); train again") from None
-    return student
+        return {"gpt": model.to(device).eval(), "tokenizer": Tokenizer(c["pieces"]), "classifier": c["classifier"], "method": c["config"]["method"],
+                "classes": c["config"]["classes"], "seen": set(c["seen"].tolist()), "tokens_per_second": c["tokens_per_second"]}
+    except BROKEN as e:
+        raise UserError(f"{path}: not a checkpoint of this project, or a damaged one ({first_line(e)}); train again") from None
+
+
+def first_line(error):
+    return (str(error) or type(error).__name__).splitlines()[0][:80]

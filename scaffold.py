@@ -56,7 +56,7 @@ class UserError(Exception):
     """A mistake of the user's: printed as one line, exit code 2."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Step:
     signal: int  # index into SIGNALS
     text: str
@@ -225,7 +225,7 @@ def encode(trace, tokenizer, row=-1):
         signals += [step.signal if i >= trace.given else NO_SIGNAL] * len(written)  # a terminator belongs to the step it ends
     if trace.whole:
         ids[-1] = tokenizer.end_id
-    return Example(np.array(ids, dtype=np.int64), np.array(signals, dtype=np.int64), row)
+    return Example(np.array(ids, dtype=np.int32), np.array(signals, dtype=np.int8), row)
 
 
 def encode_all(traces, tokenizer, block_size):
@@ -331,6 +331,9 @@ def run(main):
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except OSError as e:  # a full disk, a folder that may not be written
+        print(f"error: {e.filename or 'output'}: {e.strerror or e}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as e:
+        print(str(e) or "stopped", file=sys.stderr)
         sys.exit(130)

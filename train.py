@@ -3,6 +3,8 @@
     python train.py                                            # the embedded data, minutes on two CPU cores
     python train.py --data annotated.jsonl --method clone      # your traces; behavioural cloning, the baseline
     python train.py --minutes 3 --depth 3                      # a workshop's budget
+    python train.py --resume                                   # goes on after a stop, to the very same weights
+    torchrun --standalone --nproc_per_node=2 train.py          # data-parallel
 
 Writes to --out_dir: ckpt.pt, result.json, curves.png, annotation.png, metrics.jsonl and traces.jsonl (every test answer).
 """
@@ -10,25 +12,37 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs in one folder go unnoticed there
+    fcntl = None
 
 from annotate import annotate, describe, draw, write_atomically
 from data.algorithmic import prepare
-from model import GPT, gpt_config, load_checkpoint, pick_device, save_checkpoint
+from model import GPT, gpt_config, load_checkpoint, pick_device, read_checkpoint, save_checkpoint
 from sample import evaluate, lines_of, load_questions, reason, report
 from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, parse_flags, question_hash, read_jsonl, read_traces, run,
                       show, taxonomy, to_trace, view)
+
+RANK, WORLD = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))  # torchrun sets them
+LOG = 50  # steps between two lines of the metrics
 
 
 @dataclass
@@ -61,18 +75,19 @@ class TrainConfig:
     first_share: float = flag(0.15, "share of the run that sees only first_tasks", high=1.0)
     minutes: float = flag(0.0, "train for so long instead of max_steps; 0: off")
     batch_size: int = flag(8, "traces in a micro-batch", low=1)
-    accumulate: int = flag(1, "micro-batches in a step", low=1)
+    accumulate: int = flag(1, "micro-batches in a step, of each process under torchrun", low=1)
     muon_lr: float = flag(0.01, "Muon's learning rate: the blocks' matrices")
     adam_lr: float = flag(0.003, "AdamW's learning rate: embeddings, heads, norms")
     warmup: float = flag(0.02, "share of the run over which the learning rate rises", high=1.0)
     decay: float = flag(0.5, "share of the run, its last, over which the learning rate falls to 0", high=1.0)
     clip: float = flag(1.0, "gradient norm above which a step is scaled down")
-    eval_interval: int = flag(500, "steps between two validations", low=1)
+    eval_interval: int = flag(500, "steps between two validations, each with a checkpoint", low=1)
     # machine
     seed: int = flag(0, "of the initial weights and the order of the data", high=2**31)
     device: str = flag("auto", "cuda, mps or cpu", choices=("auto", "cuda", "mps", "cpu"))
     compile: bool = flag(True, "torch.compile on CUDA")
     out_dir: str = flag("out", "where everything is written")
+    resume: bool = flag(False, "go on from the checkpoint in --out_dir, which knows all other flags")
     grid: str = flag("", "a plan of experiments (JSONL): run all its students, append to results.jsonl beside it; --minutes limits it")
     reference: str = flag("clone", "with --grid: the arm that differences are taken to, or an arm and its decoding, as scaffold:predicted")
 
@@ -94,8 +109,8 @@ def load_data(config):
     if unknown := set(tasks) - set(prepare.TASKS):
         raise UserError(f"--tasks: unknown task {sorted(unknown)[0]!r}; choose from {', '.join(prepare.TASKS)}")
     folder = Path(prepare.__file__).parent
-    if not (folder / "test.jsonl").exists():  # first use: the same rows on disk, to read and to --eval
-        prepare.main(["--out_dir", str(folder)])
+    if not (folder / "test.jsonl").exists() and not RANK:  # first use: the questions on disk, to read and to --eval
+        prepare.main(["--n_train", "0", "--out_dir", str(folder)])
     try:
         train, val, test = (prepare.rows(tasks, s, n, config.seed if s == "train" else 0) for s, n in (("train", config.n_train), ("val", config.n_val), ("test", config.n_test)))
     except ValueError as e:  # a family with few short problems ran dry
@@ -111,12 +126,12 @@ def load_data(config):
 def relabel(traces, config):
     """Give the steps the signals of --classes, or, with --shuffle, those of other steps."""
     for t in traces:
-        for s, signal in zip(t.steps, taxonomy([s.signal for s in t.steps], config.classes)):
-            s.signal = signal
+        for s, other in zip(t.steps, taxonomy([s.signal for s in t.steps], config.classes)):
+            s.signal = other
     if config.shuffle:
         steps = [s for t in traces for s in t.steps]
-        for s, signal in zip(steps, np.random.default_rng(config.seed).permutation([s.signal for s in steps]).tolist()):
-            s.signal = signal
+        for s, other in zip(steps, np.random.default_rng(config.seed).permutation([s.signal for s in steps]).tolist()):
+            s.signal = other
 
 
 def as_trace(row):
@@ -131,17 +146,22 @@ def learning_rate(progress, config):
 def backward(forward, micro, config, device, precision=nullcontext()):
     """Add the gradients of one global batch, given as micro-batches. Returns its mean (L_token, L_signal), shape (2,).
 
-    Each micro-batch's summed losses are divided by the supervised positions of the whole batch: 1 x 8 is 2 x 4.
+    Each micro-batch's summed losses are divided by the supervised positions of the whole batch: 1 x 8 is 2 x 4, and two
+    processes with 4 each, whose gradients DistributedDataParallel averages.
     """
-    n_tokens, n_signals = (max(1, sum(int((m[k] >= 0).sum()) for m in micro)) for k in (2, 3))
+    counts = torch.tensor([sum(int((m[k] >= 0).sum()) for m in micro) for k in (2, 3)], device=device)  # supervised tokens, signals
+    if dist.is_initialized():
+        dist.all_reduce(counts)
     beta = config.beta if config.method == "scaffold" else 0.0
-    total = torch.zeros(2, device=device)
-    for batch in micro:
-        with precision:
-            token_loss, signal_loss = forward(*on_device(batch, config, device))
-        token_loss, signal_loss = token_loss / n_tokens, signal_loss / n_signals
-        ((1 - beta) * token_loss + beta * signal_loss).backward()
-        total += torch.stack((token_loss.detach(), signal_loss.detach()))
+    weight, total = torch.tensor([1 - beta, beta], device=device) * WORLD, torch.zeros(2, device=device)
+    for i, batch in enumerate(micro):
+        together = i == len(micro) - 1 or not dist.is_initialized()  # gradients are exchanged once a step
+        with precision, nullcontext() if together else forward.no_sync():
+            losses = torch.stack(forward(*on_device(batch, config, device))) / counts.clamp(min=1)
+        (weight * losses).sum().backward()
+        total += losses.detach()
+    if dist.is_initialized():
+        dist.all_reduce(total)
     return total
 
 
@@ -163,6 +183,58 @@ def on_device(batch, config, device):
     """Move a batch; the clone gets no signals."""
     idx, signals, targets, signal_targets = (x.to(device, non_blocking=True) for x in batch)
     return idx, signals if config.method == "scaffold" else None, targets, signal_targets
+
+
+def resumed(config, argv):
+    """(config of the run in --out_dir, its checkpoint). Raises UserError where there is none or a flag contradicts it."""
+    path = Path(config.out_dir) / "ckpt.pt"
+    saved = read_checkpoint(path)
+    for name in {a.partition("=")[0].removeprefix("--").removeprefix("no-") for a in argv if a.startswith("--")} - {"resume", "out_dir"}:
+        if getattr(config, name) != saved["config"][name]:
+            raise UserError(f"--{name} {getattr(config, name)}: the run in {path.parent} has {saved['config'][name]}; leave the flag out, or start anew without --resume")
+    return TrainConfig(**{**saved["config"], "out_dir": config.out_dir, "resume": True}), saved
+
+
+@contextmanager
+def locked(folder):
+    """Hold a folder; a process that ends, however it ends, lets go. Raises UserError where another one holds it, or it can't be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = fcntl and os.open(folder, os.O_RDONLY)
+        if fcntl:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"--out_dir {folder}: another run is writing there; wait for it or name another folder") from None
+    except OSError as e:
+        raise UserError(f"--out_dir {folder}: cannot be written ({e.strerror})") from None
+    try:
+        yield
+    finally:
+        if fcntl:
+            os.close(handle)
+
+
+@contextmanager
+def stop_asked():
+    """A list, no longer empty once the user (SIGINT) or the machine (SIGTERM) has asked the run to stop."""
+    asked = []
+    before = {n: signal.signal(n, lambda n, frame: asked.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+
+def check_finite(recent, step):
+    """Mean (L_token, L_signal) of the recent steps, [(L_token, L_signal, gradient norm), ids], the last of them `step`. Raises
+    UserError where one is not finite. Looked at now and then, so that the GPU is not waited for in every step."""
+    values = torch.stack([v for v, _ in recent]).cpu()
+    for i, (ok, (_, ids)) in enumerate(zip(values.isfinite().all(1).tolist(), recent)):
+        if not ok:
+            raise UserError(f"step {step - len(recent) + 1 + i}: a loss or gradient is not finite, on the traces {', '.join(ids)}; the last checkpoint is from before: "
+                            "look at these traces, or lower --muon_lr or --adam_lr")
+    return values[:, :2].mean(0).tolist()
 
 
 def draw_curves(metrics, path):
@@ -335,17 +407,19 @@ def draw_sizes(rows, path):
     figure.savefig(path, dpi=120)
 
 
-def main(argv=None):
-    config, = parse_flags(TrainConfig, argv, __doc__.split("\n")[0])
-    if config.grid:
-        return grid(config)
+def train(config, saved=None):
+    """Train a student and let it answer; saved: the checkpoint to go on from."""
     start, out = time.time(), Path(config.out_dir)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"--out_dir {out}: cannot be made ({e.strerror})") from None
     device, why = pick_device(config.device)
-    print(f"device: {device} ({why}), {torch.get_num_threads()} threads, torch {torch.__version__}")
+    if WORLD > 1:
+        if config.minutes:
+            raise UserError("--minutes: the clocks of several processes differ; use --max_steps under torchrun")
+        if device.type == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if RANK:
+            sys.stdout = open(os.devnull, "w")
+    print(f"device: {device} ({why}), {torch.get_num_threads()} threads, torch {torch.__version__}" + (f", {WORLD} processes" if WORLD > 1 else ""))
 
     # data: traces -> tokenizer -> ids, signals and masks
     train_traces, val_traces, test_rows, stats = load_data(config)
@@ -356,9 +430,9 @@ def main(argv=None):
     text = [" ".join([t.question, *(" " + s.text for s in t.steps)]) for t in train_traces]
     tokenizer = Tokenizer(None) if config.tokenizer == "gpt2" else Tokenizer.train(text, config.vocab_size)
     train_traces, val_traces = ([v for t in some for v in view(t, config.view)] for some in (train_traces, val_traces))
-    (examples, dropped), (val_examples, _) = (encode_all(t, tokenizer, config.block_size) for t in (train_traces, val_traces))
-    if dropped:
-        print(f"dropped {dropped} of {len(train_traces)} training traces: longer than --block_size {config.block_size}")
+    (examples, dropped), (val_examples, val_dropped) = (encode_all(t, tokenizer, config.block_size) for t in (train_traces, val_traces))
+    if dropped + val_dropped:
+        print(f"dropped {dropped} of {len(train_traces)} training and {val_dropped} of {len(val_traces)} validation traces: longer than --block_size {config.block_size}")
     if not examples:
         raise UserError(f"no trace fits into --block_size {config.block_size}")
     print(f"{len(examples)} training traces of {np.mean([len(e.ids) for e in examples]):.0f} tokens, vocabulary {tokenizer.vocab_size}")
@@ -366,6 +440,7 @@ def main(argv=None):
         for e in examples[: config.show]:
             print(show(e, tokenizer), "\n")
         return
+    questions = {question_hash(t.question) for t in train_traces}
 
     # student
     torch.manual_seed(config.seed)
@@ -374,53 +449,87 @@ def main(argv=None):
     optimizers = model.optimizers(config.muon_lr, config.adam_lr, fused=device.type == "cuda")
     print(f"{config.method}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, "
           f"{model.config.n_layer} layers of {model.config.n_embd}, {model.config.n_head} heads")
+    done = {"step": 0, "tokens": 0, "seconds": 0.0, "easy": 0, "all": 0, "recent": [], "metrics": []}  # micro-batches drawn: easy, all
+    if saved:
+        if set(saved["seen"].tolist()) != questions:
+            raise UserError(f"--data {config.data}: not the questions that the run in {out} began with; start anew without --resume")
+        model.load_state_dict(saved["model"])
+        for optimizer, state in zip(optimizers, saved["training"]["optimizers"]):
+            optimizer.load_state_dict(state)
+        done = saved["training"]["done"]
     forward = torch.compile(model, dynamic=True) if config.compile and device.type == "cuda" else model
+    if WORLD > 1:
+        forward = DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=config.method == "clone" or config.conditioning == "none")
     precision = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+    metrics, recent = done["metrics"], done["recent"]
+
+    def save():
+        if not RANK:
+            state = {"optimizers": [o.state_dict() for o in optimizers], "done": {**done, "recent": [(v.cpu(), ids) for v, ids in recent]}}
+            save_checkpoint(out / "ckpt.pt", model, tokenizer, stats and stats["classifier"], config, questions, done["tokens"] / max(done["seconds"], 1e-9), state)
+            write_atomically(out / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in metrics))
 
     # the loop
-    rng, metrics, tokens, log = np.random.default_rng(config.seed), [], 0, torch.zeros(2, device=device)
+    rng = np.random.default_rng(config.seed)
     endless = lambda some: itertools.chain.from_iterable(batches(some, config.batch_size, rng) for _ in itertools.count())  # epoch after epoch
     easy = [e for e in examples if train_traces[e.row].task in config.first_tasks.split(",")]
-    stream, easy_stream = endless(examples), endless(easy or examples)
-    budget, began, paused = config.minutes * 60, time.time(), 0.0
-    bar = tqdm(total=round(budget) or config.max_steps, unit="s" if budget else "step", desc="training", disable=None)
-    for step in itertools.count():
-        elapsed = time.time() - began - paused
-        progress = elapsed / budget if budget else step / config.max_steps
-        last = progress >= 1
-        if last or step % config.eval_interval == 0:
-            pause = time.time()
-            if val_examples:
-                token_loss, signal_loss = validate(forward, val_examples, tokenizer, config, device, precision)
-                metrics.append({"step": step, "split": "val", "token_loss": token_loss, "signal_loss": signal_loss})
-                bar.write(f"step {step}: validation token loss {token_loss:.4f}, signal loss {signal_loss:.4f}, {tokens / max(elapsed, 1e-9):,.0f} tokens/s")
-            paused += time.time() - pause
-        if last:
-            break
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("peak_lr", group["lr"]) * learning_rate(progress, config)
-        micro = [collate(next(easy_stream if progress < config.first_share else stream), tokenizer, config.signal_positions) for _ in range(config.accumulate)]
-        log += backward(forward, micro, config, device, precision)
-        tokens += sum(int((m[0] != tokenizer.end_id).sum()) for m in micro)  # padding does not count
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % 50 == 0:
-            token_loss, signal_loss = (log / 50).tolist()
-            log.zero_()
-            metrics.append({"step": step + 1, "split": "train", "token_loss": token_loss, "signal_loss": signal_loss})
-            if not np.isfinite(token_loss + signal_loss):
-                raise UserError(f"the loss is not a number after step {step + 1}; lower --muon_lr or --adam_lr")
-            bar.set_postfix_str(f"loss {token_loss:.3f}, {tokens / (time.time() - began - paused):,.0f} tokens/s", refresh=False)
-        bar.update(min(elapsed, budget) - bar.n if budget else 1)
+    streams = {"easy": endless(easy or examples), "all": endless(examples)}
+    for name, stream in streams.items():  # resumed: go over what was learned
+        next(itertools.islice(stream, done[name], done[name]), None)
+    budget, began = config.minutes * 60, time.time() - done["seconds"]
+    bar = tqdm(total=round(budget) or config.max_steps, initial=round(done["seconds"]) if budget else done["step"], unit="s" if budget else "step", desc="training", disable=bool(RANK) or None)
+    first = done["step"]
+    with stop_asked() as asked:
+        for step in itertools.count(first):
+            done |= {"step": step, "seconds": time.time() - began}
+            progress = done["seconds"] / budget if budget else step / config.max_steps
+            last, stop = progress >= 1, len(asked) > 0
+            if WORLD > 1:  # all leave at the same step, which they agree on now and then only
+                votes = torch.tensor(len(asked), device=device)
+                if step % LOG == 0:
+                    dist.all_reduce(votes)
+                stop = step % LOG == 0 and bool(votes)
+            if stop or last or step % config.eval_interval == 0:
+                pause = time.time()
+                if recent:
+                    check_finite(recent, step)
+                if val_examples and not stop and not RANK and not any((m["step"], m["split"]) == (step, "val") for m in metrics):
+                    token_loss, signal_loss = validate(model if WORLD > 1 else forward, val_examples, tokenizer, config, device, precision)
+                    metrics.append({"step": step, "split": "val", "token_loss": token_loss, "signal_loss": signal_loss})
+                    bar.write(f"step {step}: validation token loss {token_loss:.4f}, signal loss {signal_loss:.4f}, {done['tokens'] / max(done['seconds'], 1e-9):,.0f} tokens/s")
+                if step > first:
+                    save()
+                began += time.time() - pause
+            if stop:
+                raise KeyboardInterrupt(f"stopped before step {step}" + (f"; go on with: python train.py --resume --out_dir {out}" if step else ""))
+            if last:
+                break
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group.setdefault("peak_lr", group["lr"]) * learning_rate(progress, config)
+            name = "easy" if progress < config.first_share else "all"
+            drawn = [next(streams[name]) for _ in range(config.accumulate * WORLD)]
+            losses = backward(forward, [collate(b, tokenizer, config.signal_positions) for b in drawn[RANK::WORLD]], config, device, precision)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            done[name] += len(drawn)
+            done["tokens"] += sum(len(e.signals) for b in drawn for e in b)
+            recent.append((torch.stack((*losses, norm)), [train_traces[e.row].id for b in drawn for e in b]))
+            if (step + 1) % LOG == 0:
+                token_loss, signal_loss = check_finite(recent, step + 1)
+                recent.clear()
+                metrics.append({"step": step + 1, "split": "train", "token_loss": token_loss, "signal_loss": signal_loss})
+                bar.set_postfix_str(f"loss {token_loss:.3f}, {done['tokens'] / (time.time() - began):,.0f} tokens/s", refresh=False)
+            bar.update(min(done["seconds"], budget) - bar.n if budget else 1)
     bar.close()
-    speed = tokens / max(elapsed, 1e-9)
+    if WORLD > 1:
+        dist.destroy_process_group()
+    if RANK:
+        return
 
     # what it learned
-    save_checkpoint(out / "ckpt.pt", model, tokenizer, stats and stats["classifier"], config, {question_hash(t.question) for t in train_traces}, speed)
-    write_atomically(out / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in metrics))
     draw_curves(metrics, out / "curves.png")
     if stats:
         draw(stats, out / "annotation.png")
@@ -431,10 +540,20 @@ def main(argv=None):
         print("\n" + row["question"] + f"  (right: {row['answer']})")
         print("\n".join(lines_of(reason(student["gpt"], tokenizer, [row["question"]], config.method)[0], row["question"])))
     result |= {"validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in metrics if m["split"] == "val"],
-               "steps_per_second": step / max(elapsed, 1e-9), "tokens_per_second": speed, "seconds": time.time() - start, "steps": step, "parameters": sum(p.numel() for p in model.parameters())}
+               "steps_per_second": step / max(done["seconds"], 1e-9), "tokens_per_second": student["tokens_per_second"], "seconds": time.time() - start, "steps": step,
+               "parameters": sum(p.numel() for p in model.parameters())}
     write_atomically(out / "result.json", json.dumps({**result, "config": asdict(config), "torch": torch.__version__}, indent=1))
     print("\n" + report(result))
     print(f"checkpoint, figures, traces and result: {out}{os.sep}")
+
+
+def main(argv=None):
+    config, = parse_flags(TrainConfig, argv, __doc__.split("\n")[0])
+    if config.grid:
+        return grid(config)
+    config, saved = resumed(config, sys.argv[1:] if argv is None else argv) if config.resume else (config, None)
+    with nullcontext() if RANK else locked(Path(config.out_dir)):
+        train(config, saved)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ Only the wording is random. What a signal means here:
 
 A question's split follows from its hash, so train, val and test share no question, whatever the seed or the size.
 
-    python data/algorithmic/prepare.py                                   # the default set
+    python data/algorithmic/prepare.py                                   # the default set, written beside this file
     python data/algorithmic/prepare.py --tasks navigate --lengths 10-12 --out_dir longer   # longer than trained on
 """
 import argparse
+import functools
 import hashlib
 import itertools
 import json
@@ -54,9 +55,15 @@ FILLED = 0.08  # share of the steps that trail off into a filler
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
+@functools.cache
+def choices(template):
+    """A template cut into its parts: plain text, and the list of what each [a|b] may become."""
+    return [part.split("|") if i % 2 else part for i, part in enumerate(CHOICE.split(template))]
+
+
 def say(rng, template, **values):
     """One wording of a template: every [a|b] becomes one of its parts, then every {name} its value."""
-    return CHOICE.sub(lambda m: rng.choice(m[1].split("|")), template).format(**values)
+    return "".join([rng.choice(part) if isinstance(part, list) else part for part in choices(template)]).format(**values)
 
 
 def write(rng, signal, body):
@@ -162,32 +169,43 @@ def walk(moves):
     return path
 
 
+def expression(rng, k):
+    """k tokens."""
+    if k == 1:
+        return [rng.choice(("True", "False"))]
+    kind = rng.random()
+    if k >= 3 and kind < 0.45:
+        left = rng.randint(1, k - 2)
+        return expression(rng, left) + [rng.choice(("and", "or"))] + expression(rng, k - 1 - left)
+    return ["("] + expression(rng, k - 2) + [")"] if k >= 3 and kind < 0.7 else ["not"] + expression(rng, k - 1)
+
+
 def boolean_expressions(rng, n):
     """An expression of n tokens (BBH: 8), reduced one operation at a time."""
-    def expression(k):
-        if k == 1:
-            return [rng.choice(("True", "False"))]
-        kind = rng.random()
-        if k >= 3 and kind < 0.45:
-            left = rng.randint(1, k - 2)
-            return expression(left) + [rng.choice(("and", "or"))] + expression(k - 1 - left)
-        return ["("] + expression(k - 2) + [")"] if k >= 3 and kind < 0.7 else ["not"] + expression(k - 1)
-
-    tokens = expression(n)
-    while sum(t in ("and", "or") for t in tokens) == 0:  # a bare chain of not is no BBH question
-        tokens = expression(n)
-    question, steps, last = " ".join(tokens) + " is", [], None
-    if len({t for t in tokens if t in ("not", "and", "or")}) > 1:
+    tokens = expression(rng, n)
+    while "and" not in tokens and "or" not in tokens:  # a bare chain of not is no BBH question
+        tokens = expression(rng, n)
+    steps = []
+    if len({"not", "and", "or"} & set(tokens)) > 1:
         steps.append((RECALL, say(rng, "[brackets come first, then not, and, or|not comes before and, and comes before or]")))
+    value = tokens[0]
+    for signal, part, value, rest in reduction(tuple(tokens)):
+        steps.append((signal, say(rng, "{part} [is|gives|makes] {value}[, leaving|, which leaves|, so we have] {rest}", part=part, value=value, rest=rest)))
+    steps.append((CONCLUDE, say(rng, "the [whole expression|whole|expression] is {value}", value=value)))
+    return " ".join(tokens) + " is", value, steps
+
+
+@functools.cache  # most expressions come up many times before enough new ones are found
+def reduction(tokens):
+    """[(signal, the part that is done, its value, what is then left), ...] down to one value."""
+    steps, last = [], None
     while len(tokens) > 1:
         i, j, op = next_operation(tokens)
-        part, value = tokens[i:j], "True" if boolean_value(tokens[i:j]) else "False"
-        tokens = tokens[:i] + [value] + tokens[j:]
-        signal = CONTRAST if op == "not" else ADD if op == last else REASON
-        steps.append((signal, say(rng, "{part} [is|gives|makes] {value}[, leaving|, which leaves|, so we have] {rest}", part=" ".join(part), value=value, rest=" ".join(tokens))))
+        value = "True" if boolean_value(tokens[i:j]) else "False"
+        part, tokens = tokens[i:j], (*tokens[:i], value, *tokens[j:])
+        steps.append((CONTRAST if op == "not" else ADD if op == last else REASON, " ".join(part), value, " ".join(tokens)))
         last = op
-    steps.append((CONCLUDE, say(rng, "the [whole expression|whole|expression] is {value}", value=tokens[0])))
-    return question, tokens[0], steps
+    return steps
 
 
 def next_operation(tokens):
@@ -437,7 +455,7 @@ def rows(tasks, split, n, seed=0, lengths=None):
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--tasks", default=DEFAULT_TASKS, help="families, comma-separated, of: " + ", ".join(TASKS))
-    p.add_argument("--n_train", type=int, default=20000, help="training rows, over all families")
+    p.add_argument("--n_train", type=int, default=20000, help="training rows, over all families; 0: no such file")
     p.add_argument("--n_val", type=int, default=250, help="validation rows, over all families")
     p.add_argument("--n_test", type=int, default=500, help="test rows, over all families")
     p.add_argument("--lengths", default="", help="shortest-longest problem, as 7-10 (people, instructions, tokens, symbols, items, objects, facts, towns); empty: each family's own")
@@ -454,6 +472,8 @@ def main(argv=None):
         lengths = int(m[1]), int(m[2])
     start, out = time.time(), Path(args.out_dir)
     for split, n in (("train", args.n_train), ("val", args.n_val), ("test", args.n_test)):
+        if not n:
+            continue
         try:
             pairs = rows(tasks, split, n, args.seed, lengths)
             out.mkdir(parents=True, exist_ok=True)
