@@ -112,6 +112,9 @@ def ask(requests, config, journal, what):
         return asyncio.run(ask_all(requests, config, Path(journal), what))
     except OSError as e:
         raise UserError(f"{journal}: cannot be written ({e.strerror})") from None
+    finally:
+        if os.path.isfile(journal) and not os.path.getsize(journal):  # nothing came: leave nothing behind
+            os.remove(journal)
 
 
 async def ask_all(requests, config, journal, what):
@@ -347,6 +350,7 @@ def draw(report, path):
     panels = [("next signal, by signal", report["transitions"], short + ["(question)"])]
     if "confusion" in report:
         panels.append((f"annotated signal, by {report['judge']}", report["confusion"], short))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(7 * len(panels), 5.5), layout="tight")
     for ax, (title, counts, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         share = counts / np.maximum(1, counts.sum(1, keepdims=True))
@@ -369,7 +373,23 @@ def write_atomically(path, text):
         part.write_text(text, encoding="utf-8", newline="\n")
         os.replace(part, path)
     except OSError as e:
+        if part.is_file():
+            part.unlink()
         raise UserError(f"{path}: cannot be written ({e.strerror})") from None
+
+
+def check_outputs(outputs, *inputs):
+    """Before any work is done: refuse an output that could not be written, or would replace an input or another output. Raises UserError."""
+    taken = {os.path.realpath(p) for p in inputs if p}
+    for path in map(Path, outputs):
+        if os.path.realpath(path) in taken:
+            raise UserError(f"{path}: is also the input, or another output; name another file for the output")
+        taken.add(os.path.realpath(path))
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: is a folder or a device; name a file for the output")
+        folder = next(p for p in path.absolute().parents if p.exists())  # what is missing below it will be made
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise UserError(f"{path}: cannot be written, {folder} is no folder that takes files; name another file for the output")
 
 
 @dataclass
@@ -407,11 +427,17 @@ def load_rows(source, *fields):
 def main(argv=None):
     config, source, target = parse_flags(AnnotateConfig, argv, __doc__.split("\n")[0], ("input", "JSONL of traces (with --teach, of questions), or a benchmark and its split, as gsm8k:train", None),
                                          ("output", "annotated JSONL to write", None))
-    if Path(source).resolve() == Path(target).resolve():
-        raise UserError(f"{target}: is also the input; name another file for the output")
-    if (config.teach or config.labeler == "llm") and not config.model:
+    figure, journal, asks = config.figure or str(Path(target).with_suffix(".png") if Path(target).name else ""), f"{target}.replies.jsonl", config.teach or config.labeler == "llm"
+    check_outputs([target, figure, journal], source, config.gold)
+    if Path(figure).suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--figure {figure}: is no picture; let it end in .png, .pdf or .svg")
+    if config.trace_field in ("question", "answer", "line") or "|" in config.trace_field:
+        raise UserError(f"--trace_field {config.trace_field}: cannot hold the trace; name the field that does")
+    if asks and not config.model:
         raise UserError("--model: name the model that the endpoint is to use")
-    rows, dropped, journal = load_rows(source, "question", *([] if config.teach else [config.trace_field]), "answer"), Counter(), f"{target}.replies.jsonl"
+    if asks and not re.match("https?://[^/]", config.base_url):  # the client would take any other text for a model of the Hugging Face Hub
+        raise UserError(f"--base_url {config.base_url}: write a whole address, as http://localhost:8000/v1")
+    rows, dropped = load_rows(source, "question", *([] if config.teach else [config.trace_field]), "answer"), Counter()
     if config.teach:
         rows, dropped = teach(rows, config, journal)
         config.trace_field = "trace"
@@ -424,13 +450,12 @@ def main(argv=None):
                 raise UserError(f'{config.gold}, line {r["line"]}: "signals" must be a list of numbers from 0 to {len(SIGNALS) - 1}')
             gold[r["id"]] = r["signals"]
         for r in rows:
-            if r.get("id") not in gold:
+            if not isinstance(r.get("id"), str) or r["id"] not in gold:
                 raise UserError(f"{source}, line {r['line']}: no gold signals for id {r.get('id')!r} in {config.gold}")
     llm = llm_signals(rows, config, journal) if config.labeler == "llm" else None
     annotated, report = annotate(rows, gold, labeler=config.labeler, llm=llm)
     report["dropped"] |= dropped
     write_atomically(target, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in annotated))
-    figure = config.figure or str(Path(target).with_suffix(".png"))
     draw(report, figure)
     print(describe(report))
     print(f"wrote {target} and {figure}")

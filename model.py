@@ -10,18 +10,19 @@ see the signal: "input" adds the embedding to the step's input tokens as well, "
 (seven different boundary tokens, in effect; the head then reads the state before it). "none": the head is an extra loss only.
 """
 import os
-import pickle
-from dataclasses import asdict, dataclass
+import warnings
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from scaffold import NO_SIGNAL, Tokenizer, UserError
+from annotate import BUCKETS
+from scaffold import CLASSES, NO_SIGNAL, SIGNALS, Tokenizer, UserError
 
 FORMAT = 2  # of the checkpoint
-BROKEN = (KeyError, TypeError, AttributeError, RuntimeError, ValueError, EOFError, OSError, ImportError, pickle.UnpicklingError)  # what loading some other file raises
 
 
 @dataclass
@@ -287,24 +288,58 @@ def read_checkpoint(path):
     """A checkpoint's dict as it was saved, its format checked. Raises UserError where there is none, or another kind of file."""
     if not Path(path).exists():
         raise UserError(f"{path}: no such checkpoint; train a student first: python train.py")
-    try:
+    with reading(path):
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(saved, dict):
+            raise ValueError(f"a {type(saved).__name__}")
         if saved["format"] != FORMAT:
-            raise UserError(f"{path}: checkpoint format {saved['format']}, this version reads {FORMAT}; train again")
+            raise UserError(f"{path}: checkpoint format {saved['format']!r:.40}, this version reads {FORMAT}; train again")
         return saved
-    except BROKEN as e:
-        raise UserError(f"{path}: not a checkpoint of this project, or a damaged one ({first_line(e)}); train again") from None
 
 
 def load_checkpoint(path, device):
     """A trained student: {"gpt": GPT in eval mode, "tokenizer", "classifier", "method", "classes", "seen", "tokens_per_second"}."""
     c = read_checkpoint(path)
-    try:
-        model = GPT(GPTConfig(**c["gpt"]))
+    with reading(path):
+        model, tokenizer, annotator = GPT(checked_config(c["gpt"], c["model"])), Tokenizer(c["pieces"]), c["classifier"]
         model.load_state_dict(c["model"])
-        return {"gpt": model.to(device).eval(), "tokenizer": Tokenizer(c["pieces"]), "classifier": c["classifier"], "method": c["config"]["method"],
-                "classes": c["config"]["classes"], "seen": set(c["seen"].tolist()), "tokens_per_second": c["tokens_per_second"]}
-    except BROKEN as e:
+        if tokenizer.vocab_size != model.config.vocab_size:
+            raise ValueError(f"{tokenizer.vocab_size} tokens for a model of {model.config.vocab_size}")
+        if annotator is not None and (annotator.shape, annotator.dtype) != ((BUCKETS, len(SIGNALS)), torch.float32):
+            raise ValueError("an annotator of another shape")
+        if c["config"]["method"] not in ("scaffold", "clone") or c["config"]["classes"] not in (1, 3, 7, 14):
+            raise ValueError("an unknown method, or number of classes")
+        return {"gpt": model.to(device).eval(), "tokenizer": tokenizer, "classifier": annotator, "method": c["config"]["method"],
+                "classes": c["config"]["classes"], "seen": set(c["seen"].tolist()), "tokens_per_second": float(c["tokens_per_second"])}
+
+
+def checked_config(saved, weights):
+    """The GPTConfig of a checkpoint. Raises ValueError unless it is the one of these weights: before a model of any size is built."""
+    config = GPTConfig(**saved)
+    for f in fields(config):
+        value = getattr(config, f.name)
+        among = {"conditioning": ("embed", "input", "token", "none"), "signal_loss": ("ce", "mse"), "n_signals": (len(SIGNALS), CLASSES)}.get(f.name, (value,))
+        if type(value) is not f.type or value not in among or f.type in (int, float) and (not 0 <= value <= 10**6 or value == 0 != f.default):
+            raise ValueError(f"{f.name} {value!r:.40}")
+    if config.n_layer > len(weights):
+        raise ValueError(f"{config.n_layer} layers")
+    with torch.device("meta"):  # shapes alone
+        expected = GPT(config).state_dict()
+    wrong = [k for k in expected if weights[k].shape != expected[k].shape or not weights[k].isfinite().all() or weights[k].is_complex()]
+    if wrong or len(weights) != len(expected):
+        raise ValueError(f"{(wrong or ['some weight'])[0]} is not that of its model, or not finite")
+    return config
+
+
+@contextmanager
+def reading(path):
+    """What goes wrong with the contents of a checkpoint is the file's fault. Raises UserError."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # one line is enough
+            yield
+    except UserError:
+        raise
+    except Exception as e:  # some other file can raise anything
         raise UserError(f"{path}: not a checkpoint of this project, or a damaged one ({first_line(e)}); train again") from None
 
 

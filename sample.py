@@ -23,13 +23,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from annotate import annotate, write_atomically
+from annotate import annotate, check_outputs, write_atomically
 from data.algorithmic import check
 from data.benchmarks.answers import extract, same
 from data.benchmarks.arithmetic import arithmetic
 from model import KVCache, load_checkpoint, pick_device
-from scaffold import (COLORS, CONCLUSION, NO_SIGNAL, RESPONSE, SIGNALS, Step, Trace, UserError, collate, encode, flag, paint, parse_flags,
-                      question_hash, read_jsonl, run, taxonomy)
+from scaffold import (COLORS, CONCLUSION, NO_SIGNAL, RESPONSE, SIGNALS, Step, Trace, UserError, check_steps, collate, encode, flag, paint, parse_flags,
+                      printable, question_hash, read_jsonl, run, taxonomy)
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Reasoning:
 
 def pick(logits, temperature, top_k, generator):
     """One index a row of logits (B, V): the best at temperature 0, else sampled among the top_k best (0: all)."""
-    if temperature == 0:
+    if temperature < 1e-6:  # nothing smaller can divide: inf - inf
         return logits.argmax(-1)
     if top_k:
         logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.size(-1))).values[:, -1:], -torch.inf)
@@ -179,7 +179,10 @@ def search(model, tokenizer, questions, k, choose="vote", method="scaffold", **o
 def load_questions(path):
     """Rows of a JSONL file with "question"/"answer" (or BBH's "input"/"target"), under the first two names."""
     rows = read_jsonl(path, "question|input", "answer|target")
-    return [{**r, "question": r.get("question", r.get("input")), "answer": r.get("answer", r.get("target"))} for r in rows]
+    for r in rows:
+        if r.get("steps"):
+            check_steps(r, path)
+    return [{**r, "question": r.get("question", r.get("input")), "answer": r.get("answer", r.get("target")), "task": str(r.get("task") or "")} for r in rows]
 
 
 @torch.inference_mode()
@@ -293,7 +296,7 @@ def report(result):
         lines.append("on the unseen questions: " + ", ".join(f"{k} {number(v)}" for k, v in result["unseen"].items()))
     lines.append(f"{'task':28}{'questions':>10}{'accuracy':>10}{'erroneous':>11}{'signals':>9}")
     percent = lambda v: "n/a" if v is None else f"{v:.1%}"
-    return "\n".join(lines + [f"{t[:27]:28}{s['questions']:>10}{percent(s['accuracy']):>10}{percent(s['erroneous_paths']):>11}{percent(s['signal_accuracy']):>9}"
+    return "\n".join(lines + [f"{printable(t, keep='')[:27]:28}{s['questions']:>10}{percent(s['accuracy']):>10}{percent(s['erroneous_paths']):>11}{percent(s['signal_accuracy']):>9}"
                               for t, s in result["tasks"].items()])
 
 
@@ -336,6 +339,14 @@ class SampleConfig:
     out: str = flag("", "with --eval: where the generated traces go; empty: eval-<name of the file>.jsonl beside the checkpoint")
 
 
+def asked():
+    """A question from the terminal; "" where the input ends."""
+    try:
+        return input("question (empty line ends): ").replace("\\n", "\n")
+    except EOFError:
+        return ""
+
+
 def main(argv=None):
     config, question = parse_flags(SampleConfig, argv, __doc__.split("\n")[0], ("question", "a question; none: asks for questions", "?"))
     device, why = pick_device(config.device)
@@ -347,20 +358,20 @@ def main(argv=None):
     if flow and (config.eval or config.k > 1):
         raise UserError("--flow is for a question, decoded once: leave out --eval and --k")
     if config.eval:
-        rows = load_questions(config.eval)
+        rows, out = load_questions(config.eval), config.out or Path(config.ckpt).parent / f"eval-{Path(config.eval).stem}.jsonl"
+        check_outputs([out], config.eval, config.ckpt)
         if config.tasks:
             rows = [r for r in rows if (r.get("task") or check.task_of(r["question"])) in config.tasks.split(",")]
             if not rows:
                 raise UserError(f"{config.eval}: no question of the tasks {config.tasks}")
         print(f"device: {device} ({why})")
         result, records = evaluate(students[0], rows, config.batch_size, config.seed, config.signals, config.k, config.choose, **options)
-        out = config.out or Path(config.ckpt).parent / f"eval-{Path(config.eval).stem}.jsonl"
         write_atomically(out, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
         print(report({**result, "tokens_per_second": students[0]["tokens_per_second"]}))
         print(f"every trace with its verdicts: {out}")
         return
     generator = torch.Generator(device).manual_seed(config.seed)
-    for q in [question] if question else iter(lambda: input("question (empty line ends): ").replace("\\n", "\n"), ""):
+    for q in iter(asked, "") if question is None else [question]:
         if not q.strip():
             raise UserError("the question is empty")
         how = {**options, "generator": generator, **({"k": config.k, "choose": config.choose} if config.k > 1 else {"flows": [flow]})}
@@ -368,8 +379,8 @@ def main(argv=None):
         if len(both) == 1:
             print("\n".join(lines_of(both[0], q)))
             continue
-        width = (shutil.get_terminal_size().columns - 3) // 2
-        columns = [[f"{Path(p)} ({s['method']})"[-width:].ljust(width), "-" * width, *lines_of(r, q, width)] for p, s, r in zip(config.compare, students, both)]
+        width = max(10, (shutil.get_terminal_size().columns - 3) // 2)
+        columns = [[printable(f"{Path(p)} ({s['method']})", keep="")[-width:].ljust(width), "-" * width, *lines_of(r, q, width)] for p, s, r in zip(config.compare, students, both)]
         print("\n".join(f"{a} | {b}" for a, b in itertools.zip_longest(*columns, fillvalue=" " * width)))
 
 

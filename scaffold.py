@@ -85,7 +85,7 @@ def read_jsonl(path, *required):
             for n, raw in enumerate(f, 1):
                 where = f"{path}, line {n}"
                 try:
-                    row = json.loads(raw.decode("utf-8-sig"), parse_constant=lambda c: c)
+                    row = json.loads(raw.decode("utf-8-sig"), parse_constant=lambda c: None)  # NaN is no value
                     json.dumps(row, ensure_ascii=False).encode()
                 except UnicodeDecodeError as e:
                     raise UserError(f"{where}: not UTF-8 (byte {e.start}); save the file as UTF-8") from None
@@ -94,7 +94,8 @@ def read_jsonl(path, *required):
                 except (ValueError, RecursionError) as e:
                     if not raw.strip():
                         continue
-                    raise UserError(f"{where}: not JSON ({getattr(e, 'msg', 'nested too deep')}); write one JSON object a line") from None
+                    why = getattr(e, "msg", "nested too deep" if isinstance(e, RecursionError) else "a number of too many digits")
+                    raise UserError(f"{where}: not JSON ({why}); write one JSON object a line") from None
                 if not isinstance(row, dict):
                     raise UserError(f"{where}: a {type(row).__name__}, not an object; write one JSON object a line")
                 for names in required:
@@ -115,19 +116,24 @@ def read_traces(path):
     """Traces of an annotated JSONL file: question, answer, and steps [{"signal": name, "text": str}, ...]."""
     traces = []
     for row in read_jsonl(path, "question", "answer"):
-        where, steps = f"{path}, line {row['line']}", row.get("steps")
-        if not isinstance(steps, list) or not steps:
-            raise UserError(f'{where}: no "steps"; annotate the traces first: python annotate.py {path} annotated.jsonl')
-        for s in steps:
-            if not isinstance(s, dict) or s.get("signal") not in SIGNALS or not isinstance(s.get("text"), str) or not s["text"].strip():
-                raise UserError(f'{where}: a step must be {{"signal": one of the seven names, "text": non-empty string}}, not {str(s)[:60]}')
-        traces.append(to_trace(row, [(SIGNALS.index(s["signal"]), s["text"].strip()) for s in steps]))
+        check_steps(row, path)
+        traces.append(to_trace(row, [(SIGNALS.index(s["signal"]), s["text"].strip()) for s in row["steps"]]))
     return traces
+
+
+def check_steps(row, path):
+    """Raises UserError where the "steps" of a row are not what annotate.py writes."""
+    where, steps = f"{path}, line {row['line']}", row.get("steps")
+    if not isinstance(steps, list) or not steps:
+        raise UserError(f'{where}: no "steps"; annotate the traces first: python annotate.py {path} annotated.jsonl')
+    for s in steps:
+        if not isinstance(s, dict) or s.get("signal") not in SIGNALS or not isinstance(s.get("text"), str) or not s["text"].strip():
+            raise UserError(f'{where}: a step must be {{"signal": one of the seven names, "text": non-empty string}}, not {str(s)[:60]}')
 
 
 def to_trace(row, steps):
     """A Trace from a JSONL row and its [(signal, text), ...]."""
-    return Trace(row["question"], [Step(*s) for s in steps], row["answer"], str(row.get("task", "")), str(row.get("id", row.get("line", ""))))
+    return Trace(row["question"], [Step(*s) for s in steps], row["answer"], str(row.get("task") or ""), str(row.get("id", row.get("line", ""))))
 
 
 def question_hash(question):
@@ -279,9 +285,20 @@ def show(example, tokenizer):
 
 
 # ------------------------------------------------------------------------------ terminal and command line
+def printable(text, keep="\n"):
+    """A text without its control characters, which could move the cursor, recolour or rename a terminal."""
+    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)
+
+
+def one_line(message):
+    """An error message as one line of a length that can be read, whatever it quotes."""
+    text = printable(str(message), keep="")
+    return text if len(text) <= 500 else f"{text[:240]} ... {text[-240:]}"
+
+
 def paint(text, color):
     """Coloured on a terminal, plain in a file; control characters of the text itself are never printed."""
-    text = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+    text = printable(text)
     return f"\x1b[{color}m{text}\x1b[0m" if sys.stdout.isatty() else text
 
 
@@ -295,12 +312,12 @@ def parse_flags(config, argv, description, *positionals):
     line on a bad flag. positionals: (name, help, nargs)."""
     class Parser(argparse.ArgumentParser):
         def error(self, message):
-            self.exit(2, f"error: {message} (see --help)\n")
+            self.exit(2, f"error: {one_line(message)} (see --help)\n")
 
     def number(kind, low, high):
         def parse(text):
             value = kind(text)
-            if not low <= value <= high:  # also catches nan
+            if not low <= value <= high:  # also catches nan and inf
                 raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
             return value
         parse.__name__ = kind.__name__
@@ -316,7 +333,7 @@ def parse_flags(config, argv, description, *positionals):
         else:
             kind = type(f.default)
             kind = str if kind is tuple else kind
-            kind = number(kind, m.get("low", 0), m.get("high", float("inf"))) if kind in (int, float) else kind
+            kind = number(kind, m.get("low", 0), m.get("high", 10**9)) if kind in (int, float) else kind
             parser.add_argument(f"--{f.name}", default=f.default, type=kind, choices=m.get("choices"), nargs=m.get("nargs"), help=m["help"])
     args = vars(parser.parse_args(argv))
     return config(**{f.name: args.pop(f.name) for f in dataclasses.fields(config)}), *args.values()
@@ -329,10 +346,10 @@ def run(main):
     try:
         sys.exit(main())
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        print(f"error: {one_line(e)}", file=sys.stderr)
         sys.exit(2)
     except OSError as e:  # a full disk, a folder that may not be written
-        print(f"error: {e.filename or 'output'}: {e.strerror or e}", file=sys.stderr)
+        print(f"error: {one_line(e.filename or 'output')}: {e.strerror or one_line(e)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as e:
         print(str(e) or "stopped", file=sys.stderr)

@@ -34,15 +34,16 @@ try:
 except ImportError:  # Windows: two runs in one folder go unnoticed there
     fcntl = None
 
-from annotate import annotate, describe, draw, write_atomically
+from annotate import annotate, check_outputs, describe, draw, write_atomically
 from data.algorithmic import prepare
-from model import GPT, gpt_config, load_checkpoint, pick_device, read_checkpoint, save_checkpoint
+from model import GPT, gpt_config, load_checkpoint, pick_device, read_checkpoint, reading, save_checkpoint
 from sample import evaluate, lines_of, load_questions, reason, report
-from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, parse_flags, question_hash, read_jsonl, read_traces, run,
+from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, parse_flags, printable, question_hash, read_jsonl, read_traces, run,
                       show, taxonomy, to_trace, view)
 
 RANK, WORLD = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))  # torchrun sets them
 LOG = 50  # steps between two lines of the metrics
+OUTPUTS = "ckpt.pt", "metrics.jsonl", "traces.jsonl", "result.json", "curves.png", "annotation.png"
 
 
 @dataclass
@@ -50,9 +51,9 @@ class TrainConfig:
     # data
     data: str = flag("algorithmic", "the embedded teacher (algorithmic), or an annotated JSONL file")
     tasks: str = flag("", f"tasks to keep, comma-separated; empty: all of a file, or {prepare.DEFAULT_TASKS}")
-    n_train: int = flag(20000, "training traces at most", low=1)
-    n_val: int = flag(250, "validation traces at most")
-    n_test: int = flag(500, "test questions at most")
+    n_train: int = flag(20000, "training traces at most", low=1, high=10**7)
+    n_val: int = flag(250, "validation traces at most", high=10**7)
+    n_test: int = flag(500, "test questions at most", high=10**7)
     tokenizer: str = flag("pieces", "built from the training data (pieces), or GPT-2's", choices=("pieces", "gpt2"))
     vocab_size: int = flag(2048, "of the tokenizer built, at most", low=300, high=100000)
     view: str = flag("all", "of each trace: all of it, only its answer, only its conclusions, or pruned, as sample.py --prune leaves it", choices=("all", "answer", "conclusions", "pruned"))
@@ -68,7 +69,7 @@ class TrainConfig:
     signal_loss: str = flag("ce", "cross-entropy, or squared distance to the one-hot signal", choices=("ce", "mse"))
     signal_positions: str = flag("boundary", "where the signal loss counts: at the boundary, or at every position of the step (the paper)", choices=("boundary", "every"))
     depth: int = flag(4, "layers; heads = depth, width = 32 * depth", low=1, high=64)
-    block_size: int = flag(1024, "longest trace in tokens; longer ones are dropped and counted", low=8)
+    block_size: int = flag(1024, "longest trace in tokens; longer ones are dropped and counted", low=8, high=10**6)
     # optimization
     max_steps: int = flag(3000, "optimizer steps", low=1)
     first_tasks: str = flag("web_of_lies,object_counting", "tasks to learn first, where the data has them: these teach copying names out of the question")
@@ -189,10 +190,11 @@ def resumed(config, argv):
     """(config of the run in --out_dir, its checkpoint). Raises UserError where there is none or a flag contradicts it."""
     path = Path(config.out_dir) / "ckpt.pt"
     saved = read_checkpoint(path)
-    for name in {a.partition("=")[0].removeprefix("--").removeprefix("no-") for a in argv if a.startswith("--")} - {"resume", "out_dir"}:
-        if getattr(config, name) != saved["config"][name]:
-            raise UserError(f"--{name} {getattr(config, name)}: the run in {path.parent} has {saved['config'][name]}; leave the flag out, or start anew without --resume")
-    return TrainConfig(**{**saved["config"], "out_dir": config.out_dir, "resume": True}), saved
+    with reading(path):
+        for name in {a.partition("=")[0].removeprefix("--").removeprefix("no-") for a in argv if a.startswith("--")} - {"resume", "out_dir"}:
+            if getattr(config, name) != saved["config"][name]:
+                raise UserError(f"--{name} {getattr(config, name)}: the run in {path.parent} has {saved['config'][name]}; leave the flag out, or start anew without --resume")
+        return TrainConfig(**{**saved["config"], "out_dir": config.out_dir, "resume": True}), saved
 
 
 @contextmanager
@@ -290,15 +292,18 @@ def grid(config):
     other questions: "split", "lengths", "file"}}; every (arm, task, n_train, seed) is one student. With a flag "data" it answers that file's test split. --minutes: start no new one after so long.
     """
     plan, results, start = read_jsonl(config.grid, "arm"), Path(config.grid).with_name("results.jsonl"), time.time()
+    check_outputs([results, *(results.with_name(name) for name in ("results.png", "curves.png"))], config.grid)
     for p in plan:
         if not all(isinstance(p.get(k), kind) for k, kind in (("tasks", list), ("n_train", list), ("seeds", list), ("questions", int), ("flags", dict))):
             raise UserError(f'{config.grid}, line {p["line"]}: a plan needs lists "tasks", "n_train" and "seeds", a number "questions" and an object "flags"')
-        parse_flags(TrainConfig, argv_of(p), "")  # a flag that is wrong ends the grid before it begins
-    done = read_jsonl(results) if results.exists() else []
+        if not isinstance(p.get("decodings", {}), dict) or not all(isinstance(how, dict) for how in p.get("decodings", {}).values()) or not all(isinstance(t, str) for t in p["tasks"]):
+            raise UserError(f'{config.grid}, line {p["line"]}: "tasks" must be names, and "decodings" an object of objects')
+    done = read_jsonl(results, "arm", "decoding") if results.exists() else []
     code = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
     cells = [{"arm": p["arm"], "decodings": {"predicted": {}, **p.get("decodings", {})}, "questions": p["questions"],
               "flags": {**p["flags"], "tasks": task, "n_train": n, "seed": seed}} for p in plan for n in p["n_train"] for task in p["tasks"] for seed in p["seeds"]]
     for c in cells:
+        parse_flags(TrainConfig, argv_of(c), "")  # a flag that is wrong ends the grid before it begins
         there = {r["decoding"] for r in done if (r["arm"], r["flags"]) == (c["arm"], c["flags"])}
         c["decodings"] = {name: how for name, how in c["decodings"].items() if name not in there}
     cells = sorted((c for c in cells if c["decodings"]), key=lambda c: c["flags"]["seed"])  # all of one seed before the next: what is there can be compared
@@ -316,10 +321,10 @@ def grid(config):
                     f.write("".join(json.dumps({**row, "code": code}) + "\n" for row in future.result()))
                 bar.update()
     rows = read_jsonl(results) if results.exists() else []
-    print(table(rows, config.reference))
+    print(printable(table(rows, config.reference)))
     for task in sorted({task for p in plan if "data" not in p["flags"] for task in p["tasks"]}):
         print("{}: the oracle's signals alone give away {:.1%} of the answers, the most frequent answer {:.1%}".format(task, *leak(task)))
-        print("\n".join(fewer(rows, task)))
+        print(printable("\n".join(fewer(rows, task))))
     draw_sizes(rows, Path(config.grid).with_name("results.png"))
     if curves := [{"step": step, "split": r["arm"], "token_loss": token_loss, "signal_loss": signal_loss} for r in rows
                   if "eval_interval" in r["flags"] and r["flags"]["seed"] == 0 for step, token_loss, signal_loss in r["validation"][1:]]:
@@ -451,12 +456,13 @@ def train(config, saved=None):
           f"{model.config.n_layer} layers of {model.config.n_embd}, {model.config.n_head} heads")
     done = {"step": 0, "tokens": 0, "seconds": 0.0, "easy": 0, "all": 0, "recent": [], "metrics": []}  # micro-batches drawn: easy, all
     if saved:
-        if set(saved["seen"].tolist()) != questions:
-            raise UserError(f"--data {config.data}: not the questions that the run in {out} began with; start anew without --resume")
-        model.load_state_dict(saved["model"])
-        for optimizer, state in zip(optimizers, saved["training"]["optimizers"]):
-            optimizer.load_state_dict(state)
-        done = saved["training"]["done"]
+        with reading(out / "ckpt.pt"):
+            if set(saved["seen"].tolist()) != questions:
+                raise UserError(f"--data {config.data}: not the questions that the run in {out} began with; start anew without --resume")
+            model.load_state_dict(saved["model"])
+            for optimizer, state in zip(optimizers, saved["training"]["optimizers"]):
+                optimizer.load_state_dict(state)
+            done = saved["training"]["done"]
     forward = torch.compile(model, dynamic=True) if config.compile and device.type == "cuda" else model
     if WORLD > 1:
         forward = DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=config.method == "clone" or config.conditioning == "none")
@@ -537,7 +543,7 @@ def train(config, saved=None):
     result, records = evaluate(student, test_rows) if test_rows else ({"tasks": {}}, [])
     write_atomically(out / "traces.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
     for row in test_rows[:3]:
-        print("\n" + row["question"] + f"  (right: {row['answer']})")
+        print("\n" + printable(f"{row['question']}  (right: {row['answer']})"))
         print("\n".join(lines_of(reason(student["gpt"], tokenizer, [row["question"]], config.method)[0], row["question"])))
     result |= {"validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in metrics if m["split"] == "val"],
                "steps_per_second": step / max(done["seconds"], 1e-9), "tokens_per_second": student["tokens_per_second"], "seconds": time.time() - start, "steps": step,
@@ -552,6 +558,7 @@ def main(argv=None):
     if config.grid:
         return grid(config)
     config, saved = resumed(config, sys.argv[1:] if argv is None else argv) if config.resume else (config, None)
+    check_outputs([Path(config.out_dir) / name for name in OUTPUTS], config.data)
     with nullcontext() if RANK else locked(Path(config.out_dir)):
         train(config, saved)
 

@@ -182,6 +182,8 @@ def expression(rng, k):
 
 def boolean_expressions(rng, n):
     """An expression of n tokens (BBH: 8), reduced one operation at a time."""
+    if n < 3:
+        raise ValueError("boolean_expressions: no expression of 2 tokens has an and or an or")
     tokens = expression(rng, n)
     while "and" not in tokens and "or" not in tokens:  # a bare chain of not is no BBH question
         tokens = expression(rng, n)
@@ -461,26 +463,28 @@ def main(argv=None):
     p.add_argument("--lengths", default="", help="shortest-longest problem, as 7-10 (people, instructions, tokens, symbols, items, objects, facts, towns); empty: each family's own")
     p.add_argument("--seed", type=int, default=0, help="seed of the data")
     p.add_argument("--out_dir", default=str(Path(__file__).parent), help="where train.jsonl, val.jsonl, test.jsonl and their .gold.jsonl go")
-    p.error = lambda message: p.exit(2, f"error: {message}\n")  # one line, no usage
+    p.error = lambda message: p.exit(2, f"error: {''.join(c if c.isprintable() else '?' for c in message)}\n")  # one line, no usage
     args = p.parse_args(argv)
     tasks, lengths = args.tasks.split(","), None
     if unknown := set(tasks) - set(TASKS):
-        p.error(f"unknown task {sorted(unknown)[0]!r}: choose from {', '.join(TASKS)}")
+        p.error(f"unknown task {sorted(unknown)[0][:60]!r}: choose from {', '.join(TASKS)}")
     if args.lengths:
-        if not (m := re.fullmatch(r"(\d+)-(\d+)", args.lengths)) or not 2 <= int(m[1]) <= int(m[2]):
-            p.error(f"--lengths {args.lengths!r}: write two whole numbers from 2 on, as 7-10")
+        if not (m := re.fullmatch(r"(\d{1,3})-(\d{1,3})", args.lengths)) or not 2 <= int(m[1]) <= int(m[2]):
+            p.error(f"--lengths {args.lengths[:20]!r}: write two whole numbers from 2 to 999, as 7-10")
         lengths = int(m[1]), int(m[2])
-    start, out = time.time(), Path(args.out_dir)
-    for split, n in (("train", args.n_train), ("val", args.n_val), ("test", args.n_test)):
-        if not n:
-            continue
-        try:
-            pairs = rows(tasks, split, n, args.seed, lengths)
-            out.mkdir(parents=True, exist_ok=True)
+    start, out, sizes = time.time(), Path(args.out_dir), {"train": args.n_train, "val": args.n_val, "test": args.n_test}
+    if not all(0 <= n <= 10**7 for n in sizes.values()):
+        p.error("--n_train, --n_val and --n_test are between 0 and 10000000")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        splits = {split: rows(tasks, split, n, args.seed, lengths) for split, n in sizes.items() if n}  # all of them before the first is written
+        for split, pairs in splits.items():
             for name, lines in ((split, [r for r, _ in pairs]), (split + ".gold", [{"id": r["id"], "signals": g} for r, g in pairs])):
                 (out / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8", newline="\n")
-        except (ValueError, OSError) as e:
-            p.error(str(e))
+    except OSError as e:
+        p.error(str(e))
+    except ValueError as e:  # a family ran dry, or has no such long problem
+        p.error(f"--lengths {args.lengths or 'of the families'}: {e}")
     print(f"{args.n_train} training, {args.n_val} validation and {args.n_test} test problems in {out} ({time.time() - start:.1f} s)")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from annotate import split_steps, write_atomically
+from annotate import check_outputs, split_steps, write_atomically
 from data.benchmarks.answers import boxed, extract
 from scaffold import UserError, flag, parse_flags, question_hash, read_jsonl, run
 
@@ -112,6 +112,8 @@ def read(name, config, split, source, limit):
         return read_jsonl(source)[: limit or None]
     if not source and not BENCHMARKS[name][0]:
         raise UserError(f"{name} is not on the Hub; download one of its files and name it with --file")
+    if source and not source.endswith((".json", ".parquet")):  # any other ending is a name that the library looks up on the Hub
+        raise UserError(f"{source}: cannot be read; take a .jsonl, .json or .parquet")
     from datasets import load_dataset  # only here: slow to import
 
     try:
@@ -137,8 +139,7 @@ class PrepareConfig:
 def main(argv=None):
     config, name = parse_flags(PrepareConfig, argv, __doc__.split("\n")[0], ("name", f"one of {', '.join(BENCHMARKS)}", None))
     out, dropped = config.out or f"{name}-{config.split}.jsonl", Counter()
-    if config.file and Path(config.file).resolve() == Path(out).resolve():
-        raise UserError(f"{out}: is also the input; name another file for the output")
+    check_outputs([out], config.file)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows(name, config.split, config.file, config.limit, dropped)]
     left_out = "".join(f", dropped {n}: {why}" for why, n in dropped.items())
     if not lines:
