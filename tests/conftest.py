@@ -27,6 +27,15 @@ def examples(traces, tokenizer):
     return encode_all(traces, tokenizer, 1024)[0]
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Many tiny calls: threads would only wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def model(tokenizer):
     """A small student with no weight at its zero initial value, so that every path counts."""

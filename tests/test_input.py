@@ -24,6 +24,7 @@ from scaffold import read_jsonl, run
 ROOT = Path(__file__).parent.parent
 GOOD = {"question": "q?", "trace": "So 1.", "answer": "1"}
 STEPS = {"question": "q?", "answer": "1", "steps": [{"signal": "Contrast and Concession", "text": "But 1."}]}
+pytestmark = pytest.mark.usefixtures("one_thread")
 ESCAPES = "\x1b[31mred\x1b]0;title\x07\x08\x9b2J"  # what would recolour, rename or clear a terminal
 
 
@@ -48,15 +49,6 @@ def accepted(main, argv, capsys):
 
 def tree(folder):
     return {p: p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Many tiny calls: threads would only wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from scaffold import SIGNALS, Step, Tokenizer, Trace, collate, encode, encode_al
 from train import TrainConfig, backward
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.usefixtures("one_thread")
 TASKS = ["object_counting", "boolean_expressions"]
 
 
