@@ -42,13 +42,15 @@ class GPTConfig:
     n_signals: int = 7  # classes of the signal head
     conditioning: str = "embed"
     signal_loss: str = "ce"  # cross-entropy, or "mse": squared distance of the head's outputs to the one-hot signal
+    padding: int = 0  # rows of the embedding that no token uses: a GPU multiplies matrices of round sizes faster
     conv_width: int = 4  # tokens that the short convolution before attention spans; 1: none, as in Llama
 
 
-def gpt_config(depth, vocab_size, block_size, **others):
-    """One dial: depth layers, depth heads of 32, width 32 * depth, a SwiGLU of about 8/3 the width."""
-    width = 32 * depth
-    return GPTConfig(vocab_size, block_size, n_layer=depth, n_head=depth, n_kv_head=depth, n_embd=width, n_hidden=32 * round(8 * depth / 3), embed_scale=width**0.5, **others)
+def gpt_config(depth, vocab_size, block_size, width=0, **others):
+    """One dial: depth layers, a width of 32 * depth where none is given, heads of 32 (of 64 from 512 on), a SwiGLU of about 8/3 the width."""
+    width = width or 32 * depth
+    heads = width // (64 if width % 64 == 0 and width >= 512 else 32)
+    return GPTConfig(vocab_size, block_size, n_layer=depth, n_head=heads, n_kv_head=heads, n_embd=width, n_hidden=32 * round(width / 12), embed_scale=width**0.5, **others)
 
 
 class KVCache:
@@ -154,10 +156,10 @@ class GPT(nn.Module):
         super().__init__()
         self.config = c = config
         self.step_id = c.vocab_size - 2  # <|step|>, see Tokenizer
-        self.embed = nn.Embedding(c.vocab_size, c.n_embd)
+        self.embed = nn.Embedding(c.vocab_size + c.padding, c.n_embd)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layer))
         self.norm = nn.RMSNorm(c.n_embd, eps=1e-6)
-        self.lm_head = nn.Linear(c.n_embd, c.vocab_size, bias=False)
+        self.lm_head = nn.Linear(c.n_embd, c.vocab_size + c.padding, bias=False)
         if c.tied:
             self.lm_head.weight = self.embed.weight
         self.signal_embedding = nn.Embedding(NO_SIGNAL + 1, c.n_embd, padding_idx=NO_SIGNAL)  # no signal: zero
@@ -214,7 +216,7 @@ class GPT(nn.Module):
 
     def token_logits(self, hidden, signals=None):
         """Next-token logits (..., V) of hidden (..., C), conditioned on the signals (...) of the steps they belong to."""
-        return self.lm_head(self.conditioned(hidden, signals))
+        return self.lm_head(self.conditioned(hidden, signals))[..., : self.config.vocab_size]
 
     def conditioned(self, hidden, signals):
         biased = signals is not None and self.config.conditioning in ("embed", "input")
@@ -265,6 +267,19 @@ def pick_device(wanted="auto"):
     if not there[wanted]:
         raise UserError(f"--device {wanted}: torch {torch.__version__} finds no such device here; use --device auto")
     return torch.device(wanted), "asked for"
+
+
+# Dense bf16 FLOP/s, from the makers' data sheets, by a part of the name that torch gives the GPU.
+PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
+
+
+def flops_utilisation(model, tokens_per_second, length):
+    """Share of the GPU's peak that training's own arithmetic takes (appendix B of PaLM, arXiv 2204.02311): of each token of sequences
+    of this mean length 6 FLOP a weight and 12 * n_layer * n_embd * length in attention. None without a GPU whose peak is known."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    peak = next((p for part, p in PEAKS.items() if part in name), None)
+    c, weights = model.config, sum(p.numel() for p in model.parameters())
+    return peak and tokens_per_second * (6 * weights + 12 * c.n_layer * c.n_embd * length) / peak
 
 
 def save_checkpoint(path, model, tokenizer, classifier, config, seen, tokens_per_second, training=None):

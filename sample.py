@@ -91,7 +91,7 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
     """
     device, scaffolded, step_id = model.lm_head.weight.device, method == "scaffold", tokenizer.step_id
     lengths = torch.tensor([len(p) for p in prompts])
-    if (room := model.config.block_size - 1 - int(lengths.max())) <= 0:
+    if int(lengths.max()) >= model.config.block_size - 1:
         raise UserError(f"a question of {int(lengths.max())} tokens leaves no room in the model's {model.config.block_size}; shorten it")
     idx = torch.tensor([p + [tokenizer.end_id] * (int(lengths.max()) - len(p)) for p in prompts], device=device)
     given = torch.tensor([f + [-1] * (max(map(len, flows)) + 1 - len(f)) for f in flows], device=device)  # (B, K), -1: the head decides
@@ -109,7 +109,7 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
         new = torch.where(unsure, RESPONSE, torch.where(planned < 0, best, planned))
         return torch.where(opens, new, signal), torch.where(opens[:, None], p, probs), torch.where(opens, unsure, gated), n_step + opens
 
-    for _ in range(min(room, max_tokens)):
+    for _ in range(max_tokens):
         if scaffolded and model.config.conditioning == "token":  # the boundary's own token shows the signal
             signal, probs, gated, n_step = next_signal(h)
         h = model.hidden(token[:, None], cache, own=signal[:, None])[:, 0]
@@ -120,7 +120,7 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
         token = torch.where(gated & (token == step_id), tokenizer.end_id, token)  # nothing follows a forced answer
         logp = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
         written.append((rows, token, signal, logp, probs))
-        over = (token == tokenizer.end_id) | (stages & (token == step_id) & (signal % 7 == CONCLUSION))
+        over = (token == tokenizer.end_id) | (stages & (token == step_id) & (signal % 7 == CONCLUSION)) | (cache.lengths >= model.config.block_size - 1)
         if over.any():  # finished rows leave the batch
             rows, token, signal, n_step, gated, probs, h = (x[~over] for x in (rows, token, signal, n_step, gated, probs, h))
             cache.keep(~over)

@@ -241,12 +241,13 @@ def encode_all(traces, tokenizer, block_size):
     return kept, len(examples) - len(kept)
 
 
-def collate(examples, tokenizer, positions="boundary"):
+def collate(examples, tokenizer, positions="boundary", multiple=1):
     """Pad a batch on the right. Returns idx, signals, targets, signal_targets, each (B, T); -1 is no target.
 
     positions: where the head learns, "boundary" (its one real prediction) or "every" position of a step (the paper's).
+    multiple: T is one of it, so that compiled code meets few shapes.
     """
-    T = max(len(e.signals) for e in examples)
+    T = -(-max(len(e.signals) for e in examples) // multiple) * multiple
     idx = torch.full((len(examples), T), tokenizer.end_id)
     signals = torch.full_like(idx, NO_SIGNAL)
     targets, signal_targets = torch.full_like(idx, -1), torch.full_like(idx, -1)

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -36,7 +37,7 @@ except ImportError:  # Windows: two runs in one folder go unnoticed there
 
 from annotate import annotate, check_outputs, describe, draw, write_atomically
 from data.algorithmic import prepare
-from model import GPT, gpt_config, load_checkpoint, pick_device, read_checkpoint, reading, save_checkpoint
+from model import GPT, flops_utilisation, gpt_config, load_checkpoint, pick_device, read_checkpoint, reading, save_checkpoint
 from sample import evaluate, lines_of, load_questions, reason, report
 from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, parse_flags, printable, question_hash, read_jsonl, read_traces, run,
                       show, taxonomy, to_trace, view)
@@ -68,7 +69,8 @@ class TrainConfig:
                              "to the <|step|> that opens it (token), nowhere (none)", choices=("embed", "input", "token", "none"))
     signal_loss: str = flag("ce", "cross-entropy, or squared distance to the one-hot signal", choices=("ce", "mse"))
     signal_positions: str = flag("boundary", "where the signal loss counts: at the boundary, or at every position of the step (the paper)", choices=("boundary", "every"))
-    depth: int = flag(4, "layers; heads = depth, width = 32 * depth", low=1, high=64)
+    depth: int = flag(4, "layers", low=1, high=64)
+    width: int = flag(0, "of the student, a multiple of 32; 0: 32 * depth", high=8192)
     block_size: int = flag(1024, "longest trace in tokens; longer ones are dropped and counted", low=8, high=10**6)
     # optimization
     max_steps: int = flag(3000, "optimizer steps", low=1)
@@ -182,6 +184,8 @@ def validate(model, examples, tokenizer, config, device, precision):
 
 def on_device(batch, config, device):
     """Move a batch; the clone gets no signals."""
+    if torch.device(device).type == "cuda":  # from pinned memory a copy need not be waited for
+        batch = [x.pin_memory() for x in batch]
     idx, signals, targets, signal_targets = (x.to(device, non_blocking=True) for x in batch)
     return idx, signals if config.method == "scaffold" else None, targets, signal_targets
 
@@ -278,6 +282,15 @@ def run_cell(cell):
     return rows
 
 
+def leave_with(parent):
+    """End this process, whatever it does, soon after its parent was killed."""
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def argv_of(cell):
     return [part for k, v in cell["flags"].items() for part in ([f"--{k}"] if v is True else [f"--{k}", str(v)])]
 
@@ -308,7 +321,7 @@ def grid(config):
         c["decodings"] = {name: how for name, how in c["decodings"].items() if name not in there}
     cells = sorted((c for c in cells if c["decodings"]), key=lambda c: c["flags"]["seed"])  # all of one seed before the next: what is there can be compared
     workers = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1))
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool, tqdm(total=len(cells), desc="students") as bar:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), leave_with, (os.getpid(),)) as pool, tqdm(total=len(cells), desc="students") as bar:
         waiting, running = iter(cells), set()
         while True:
             while len(running) < workers and not (config.minutes and time.time() - start > 60 * config.minutes) and (cell := next(waiting, None)):
@@ -448,10 +461,13 @@ def train(config, saved=None):
     questions = {question_hash(t.question) for t in train_traces}
 
     # student
+    if config.width % 32:
+        raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
     torch.manual_seed(config.seed)
-    model = GPT(gpt_config(config.depth, tokenizer.vocab_size, config.block_size, n_signals=max(config.classes, len(SIGNALS)),
+    cuda = device.type == "cuda"
+    model = GPT(gpt_config(config.depth, tokenizer.vocab_size, config.block_size, config.width, padding=-tokenizer.vocab_size % 64 if cuda else 0, n_signals=max(config.classes, len(SIGNALS)),
                            conditioning=config.conditioning, signal_loss=config.signal_loss)).to(device)
-    optimizers = model.optimizers(config.muon_lr, config.adam_lr, fused=device.type == "cuda")
+    optimizers = model.optimizers(config.muon_lr, config.adam_lr, fused=cuda)
     print(f"{config.method}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, "
           f"{model.config.n_layer} layers of {model.config.n_embd}, {model.config.n_head} heads")
     done = {"step": 0, "tokens": 0, "seconds": 0.0, "easy": 0, "all": 0, "recent": [], "metrics": []}  # micro-batches drawn: easy, all
@@ -463,10 +479,10 @@ def train(config, saved=None):
             for optimizer, state in zip(optimizers, saved["training"]["optimizers"]):
                 optimizer.load_state_dict(state)
             done = saved["training"]["done"]
-    forward = torch.compile(model, dynamic=True) if config.compile and device.type == "cuda" else model
+    forward = torch.compile(model, dynamic=True) if config.compile and cuda else model
     if WORLD > 1:
         forward = DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=config.method == "clone" or config.conditioning == "none")
-    precision = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+    precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
     metrics, recent = done["metrics"], done["recent"]
 
     def save():
@@ -515,7 +531,7 @@ def train(config, saved=None):
                     group["lr"] = group.setdefault("peak_lr", group["lr"]) * learning_rate(progress, config)
             name = "easy" if progress < config.first_share else "all"
             drawn = [next(streams[name]) for _ in range(config.accumulate * WORLD)]
-            losses = backward(forward, [collate(b, tokenizer, config.signal_positions) for b in drawn[RANK::WORLD]], config, device, precision)
+            losses = backward(forward, [collate(b, tokenizer, config.signal_positions, 64 if cuda else 1) for b in drawn[RANK::WORLD]], config, device, precision)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             for optimizer in optimizers:
                 optimizer.step()
@@ -547,7 +563,7 @@ def train(config, saved=None):
         print("\n".join(lines_of(reason(student["gpt"], tokenizer, [row["question"]], config.method)[0], row["question"])))
     result |= {"validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in metrics if m["split"] == "val"],
                "steps_per_second": step / max(done["seconds"], 1e-9), "tokens_per_second": student["tokens_per_second"], "seconds": time.time() - start, "steps": step,
-               "parameters": sum(p.numel() for p in model.parameters())}
+               "flops_utilisation": flops_utilisation(model, student["tokens_per_second"] / WORLD, np.mean([len(e.ids) for e in examples])), "parameters": sum(p.numel() for p in model.parameters())}
     write_atomically(out / "result.json", json.dumps({**result, "config": asdict(config), "torch": torch.__version__}, indent=1))
     print("\n" + report(result))
     print(f"checkpoint, figures, traces and result: {out}{os.sep}")

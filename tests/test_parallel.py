@@ -1,0 +1,78 @@
+"""torchrun: two processes learn from one global batch what one process learns from it."""
+import json
+import multiprocessing
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+import train
+from conftest import TINY
+from model import GPT, gpt_config
+from scaffold import batches, collate, read_jsonl
+from train import TrainConfig, backward
+
+
+def gradients(model, forward, micro, config):
+    losses = backward(forward, micro, config, torch.device("cpu"))
+    return losses, {n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in model.named_parameters()}
+
+
+def student(vocab_size, config):
+    torch.manual_seed(0)
+    model = GPT(gpt_config(2, vocab_size, 1024, conditioning=config.conditioning))
+    for p in model.parameters():  # none at its zero initial value
+        torch.nn.init.normal_(p, std=0.1)
+    return model
+
+
+def one_of_two(rank, folder, vocab_size, micro, config):
+    torch.set_num_threads(1)
+    train.RANK, train.WORLD = rank, 2
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    model = student(vocab_size, config)
+    unused = config.method == "clone" or config.conditioning == "none"
+    result = gradients(model, DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused), micro[rank::2], config)
+    torch.save(result, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("flags", [{"method": "scaffold"}, {"method": "scaffold", "conditioning": "none"}, {"method": "clone"}], ids=str)
+def test_two_processes_have_the_gradients_of_one(flags, examples, tokenizer, tmp_path):
+    config = TrainConfig(**flags, beta=0.3)
+    drawn = list(batches(examples, 5, np.random.default_rng(0)))[:4]  # unequal lengths: the means of the halves would differ
+    micro = [collate(b, tokenizer) for b in drawn]
+    model = student(tokenizer.vocab_size, config)
+    losses, whole = gradients(model, model, micro, config)
+    context = multiprocessing.get_context("forkserver")
+    processes = [context.Process(target=one_of_two, args=(rank, str(tmp_path), tokenizer.vocab_size, micro, config)) for rank in range(2)]
+    for p in processes:
+        p.start()
+    for p in processes:
+        p.join()
+    for rank in range(2):
+        other_losses, halves = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(other_losses, losses, rtol=1e-5, atol=1e-6)
+        for name, g in whole.items():
+            torch.testing.assert_close(halves[name], g, rtol=1e-5, atol=1e-6 * float(g.abs().max()), msg=name)
+
+
+def test_torchrun_end_to_end(tmp_path):
+    """Two processes with 1 micro-batch each report the losses of one with 2, write every row once, and resume."""
+    argv = [*TINY, "--n_train", "60", "--n_val", "10", "--n_test", "4", "--depth", "1", "--eval_interval", "25"]
+    train.main([*argv, "--max_steps", "50", "--accumulate", "2", "--out_dir", str(tmp_path / "one")])
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", train.__file__]
+    done = subprocess.run([*launch, *argv, "--max_steps", "50", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("2 processes") == 1 and done.stdout.count("\naccuracy: ") == 1
+    one, two = (read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    assert [(m["step"], m["split"]) for m in one] == [(m["step"], m["split"]) for m in two]
+    for a, b in zip(one, two):
+        assert abs(a["token_loss"] - b["token_loss"]) < 2e-3 * a["token_loss"]
+    assert json.loads((tmp_path / "two" / "result.json").read_text())["tokens_per_second"] > 0
+    done = subprocess.run([*launch, "--resume", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)  # nothing left to do
+    assert done.returncode == 0 and done.stdout.count("\naccuracy: ") == 1
