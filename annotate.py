@@ -112,6 +112,8 @@ def ask(requests, config, journal, what):
         return asyncio.run(ask_all(requests, config, Path(journal), what))
     except OSError as e:
         raise UserError(f"{journal}: cannot be written ({e.strerror})") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; what has come is kept, the same command goes on") from None
     finally:
         if os.path.isfile(journal) and not os.path.getsize(journal):  # nothing came: leave nothing behind
             os.remove(journal)
@@ -141,7 +143,7 @@ async def ask_all(requests, config, journal, what):
                     status, wait = e.response.status_code, e.response.headers.get("retry-after", "")
                     why, pause = f"HTTP {status}", max(pause, min(300, int(wait)) if wait.isdecimal() else 0)
                     if status in (401, 403, 404):
-                        raise UserError(f"{config.base_url}: {why}; check --base_url, --model and the key") from None
+                        raise UserError(f"{config.base_url}: {why} ({' '.join(e.response.text.split())[:100]}); check --base_url, --model and the key") from None
                     if status < 500 and status not in (408, 409, 425, 429):
                         reply = {"refused": why}  # this one is not to its taste: too long, say
                         break
@@ -149,7 +151,7 @@ async def ask_all(requests, config, journal, what):
                     why = f"{type(e).__name__} {e}"
             else:
                 if not there and len(replies) == before:  # and nobody else had more luck meanwhile
-                    raise UserError(f"{config.base_url}: no reply in {config.tries} tries ({why.splitlines()[0][:100]}); what has come is in {journal}, the same command goes on")
+                    raise UserError(f"{config.base_url}: no reply in {config.tries} tries ({why.splitlines()[0][:100]}); the same command goes on from what has come")
                 missing += 1
                 return
             f.write(json.dumps({"key": key, **reply}).encode() + b"\n")
@@ -326,12 +328,13 @@ def annotate(rows, gold=None, weight=None, labeler="classifier", llm=None):
 
 def describe(report):
     """The report as lines of text."""
+    percent = lambda share: f"{share:.1%}" if share == share else "n/a"  # nan: there were none
     lines = [f"{report['rows']} traces, {report['steps']} steps, {report['steps'] / max(1, report['rows']):.1f} a trace"]
     lines += [f"dropped {n}: {why}" for why, n in report["dropped"].items()]
     lines.append(f"keyword coverage {report['keyword_coverage']:.1%} of the steps (paper: 74%)")
     if "judge" in report:
-        lines.append(f"agreement with {report['judge']}, which name {report['judged']:.1%} of the steps: keywords {report['keyword_agreement']:.1%} "
-                     f"(paper, with an LLM: 87%), the rest {report['classifier_agreement']:.1%}, all {report['agreement']:.1%}")
+        lines.append(f"agreement with {report['judge']}, which name {report['judged']:.1%} of the steps: keywords {percent(report['keyword_agreement'])} "
+                     f"(paper, with an LLM: 87%), the rest {percent(report['classifier_agreement'])}, all {percent(report['agreement'])}")
     if "classifier_held_out" in report:
         lines.append(f"the classifier names the keyword's signal, the keyword removed, of {report['classifier_held_out']:.1%} of held-out steps")
     by_signal = [f"  {share:6.1%}  {name}" for name, share in zip(SIGNALS, report["shares"])]
@@ -346,7 +349,7 @@ def draw(report, path):
     """Signal-to-signal transitions and, where there is gold, the confusion with it, as one picture."""
     from matplotlib.figure import Figure  # only here: slow to import
 
-    short = [s.split(" and ")[0].replace(" Generation", "") for s in SIGNALS]
+    short = ["Addition", "Examples", "Recall", "Contrast", "Reasoning", "Conclusion", "Response"]
     panels = [("next signal, by signal", report["transitions"], short + ["(question)"])]
     if "confusion" in report:
         panels.append((f"annotated signal, by {report['judge']}", report["confusion"], short))
@@ -360,7 +363,7 @@ def draw(report, path):
         for (i, j), p in np.ndenumerate(share):
             if p >= 0.005:
                 ax.text(j, i, f"{p:.0%}", ha="center", va="center", color="white" if p > 0.5 else "black", fontsize=9)
-        ax.set_title(title)
+        ax.set(title=title, xlabel=title.split(",")[0], ylabel=title.split("by ")[1])
     figure.savefig(path, dpi=120)
 
 
@@ -434,11 +437,13 @@ def main(argv=None):
     if config.trace_field in ("question", "answer", "line") or "|" in config.trace_field:
         raise UserError(f"--trace_field {config.trace_field}: cannot hold the trace; name the field that does")
     if asks and not config.model:
-        raise UserError("--model: name the model that the endpoint is to use")
+        raise UserError("--model: name the model that the endpoint is to use, here or in $OPENAI_MODEL")
     if asks and not re.match("https?://[^/]", config.base_url):  # the client would take any other text for a model of the Hugging Face Hub
         raise UserError(f"--base_url {config.base_url}: write a whole address, as http://localhost:8000/v1")
     rows, dropped = load_rows(source, "question", *([] if config.teach else [config.trace_field]), "answer"), Counter()
     if config.teach:
+        if taught := next((r for r in rows if r.get("trace") or r.get("steps")), None):
+            raise UserError(f"{source}, line {taught.get('line', 1)}: has a trace already; leave out --teach")
         rows, dropped = teach(rows, config, journal)
         config.trace_field = "trace"
     rows = [{**{k: v for k, v in r.items() if k != config.trace_field}, "trace": r[config.trace_field]} for r in rows]
@@ -455,9 +460,15 @@ def main(argv=None):
     llm = llm_signals(rows, config, journal) if config.labeler == "llm" else None
     annotated, report = annotate(rows, gold, labeler=config.labeler, llm=llm)
     report["dropped"] |= dropped
+    if not annotated:
+        raise UserError(f"{source}: no trace is left (" + ", ".join(f"{n}: {why}" for why, n in report["dropped"].items()) + "); nothing was written")
     write_atomically(target, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in annotated))
     draw(report, figure)
     print(describe(report))
+    if wrong := sum(not same(extract(r["steps"][-1]["text"]), r["answer"]) for r in annotated):
+        print(f"{wrong} traces end in another answer than their row's: a student would learn them all the same")
+    if report["steps"] < 1.5 * len(annotated):
+        print("hardly a trace has more than one step: steps are split by blank lines")
     print(f"wrote {target} and {figure}")
 
 

@@ -355,8 +355,8 @@ def main(argv=None):
     if config.k > 1 and not config.temperature and any(s["method"] == "clone" for s in students):
         raise UserError("--k samples a clone's answers: give a --temperature above 0")
     flow = [signal_named(name) for name in config.flow.split(",") if config.flow]
-    if flow and (config.eval or config.k > 1):
-        raise UserError("--flow is for a question, decoded once: leave out --eval and --k")
+    if flow and (config.eval or config.k > 1 or students[0]["method"] == "clone"):
+        raise UserError("--flow is for a scaffold's question, decoded once: leave out --eval and --k, and take no clone")
     if config.eval:
         rows, out = load_questions(config.eval), config.out or Path(config.ckpt).parent / f"eval-{Path(config.eval).stem}.jsonl"
         check_outputs([out], config.eval, config.ckpt)

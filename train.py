@@ -152,16 +152,15 @@ def backward(forward, micro, config, device, precision=nullcontext()):
     Each micro-batch's summed losses are divided by the supervised positions of the whole batch: 1 x 8 is 2 x 4, and two
     processes with 4 each, whose gradients DistributedDataParallel averages.
     """
-    counts = torch.tensor([sum(int((m[k] >= 0).sum()) for m in micro) for k in (2, 3)], device=device)  # supervised tokens, signals
+    counts = send(torch.tensor([sum(int((m[k] >= 0).sum()) for m in micro) for k in (2, 3)]), device)  # supervised tokens, signals
     if dist.is_initialized():
         dist.all_reduce(counts)
-    beta = config.beta if config.method == "scaffold" else 0.0
-    weight, total = torch.tensor([1 - beta, beta], device=device) * WORLD, torch.zeros(2, device=device)
+    beta, total = config.beta if config.method == "scaffold" else 0.0, torch.zeros(2, device=device)
     for i, batch in enumerate(micro):
         together = i == len(micro) - 1 or not dist.is_initialized()  # gradients are exchanged once a step
         with precision, nullcontext() if together else forward.no_sync():
             losses = torch.stack(forward(*on_device(batch, config, device))) / counts.clamp(min=1)
-        (weight * losses).sum().backward()
+        (WORLD * ((1 - beta) * losses[0] + beta * losses[1])).backward()
         total += losses.detach()
     if dist.is_initialized():
         dist.all_reduce(total)
@@ -184,10 +183,20 @@ def validate(model, examples, tokenizer, config, device, precision):
 
 def on_device(batch, config, device):
     """Move a batch; the clone gets no signals."""
-    if torch.device(device).type == "cuda":  # from pinned memory a copy need not be waited for
-        batch = [x.pin_memory() for x in batch]
-    idx, signals, targets, signal_targets = (x.to(device, non_blocking=True) for x in batch)
+    idx, signals, targets, signal_targets = (send(x, device) for x in batch)
     return idx, signals if config.method == "scaffold" else None, targets, signal_targets
+
+
+def send(x, device):
+    """A tensor on the device; a copy from pinned memory need not be waited for."""
+    return x.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else x.to(device)
+
+
+def any_asked(asked, device):
+    """Has any of the processes been asked to stop? All of them must call this at the same step."""
+    votes = torch.tensor(len(asked), device=device)
+    dist.all_reduce(votes)
+    return bool(votes)
 
 
 def resumed(config, argv):
@@ -251,7 +260,7 @@ def draw_curves(metrics, path):
     figure = Figure(figsize=(5.5 * len(names), 4), layout="tight")
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         for split in dict.fromkeys(m["split"] for m in metrics):
-            ax.plot(*zip(*((m["step"], m[name]) for m in metrics if m["split"] == split)), "-" if split == "train" else "o-", label=split, markersize=3)
+            ax.plot(*zip(*((m["step"], m[name]) for m in metrics if m["split"] == split)), "o-", label=split, markersize=1 if split == "train" else 3)
         ax.set(xlabel="step", ylabel=name.replace("_", " ") + " (nats)", yscale="log")
         ax.legend(*ax.get_legend_handles_labels())
         ax.grid(alpha=0.3)
@@ -302,7 +311,8 @@ def grid(config):
     """Run what a plan lists and results.jsonl does not hold yet, then print the table and draw the figure.
 
     A plan is a JSONL of {"arm", "tasks", "n_train", "seeds", "questions", "flags": {...}, "decodings": {name: options of evaluate, or
-    other questions: "split", "lengths", "file"}}; every (arm, task, n_train, seed) is one student. With a flag "data" it answers that file's test split. --minutes: start no new one after so long.
+    other questions: "split", "lengths", "file"}}; every (arm, task, n_train, seed) is one student. With a flag "data" it answers that
+    file's test split. --minutes: start no new one after so long.
     """
     plan, results, start = read_jsonl(config.grid, "arm"), Path(config.grid).with_name("results.jsonl"), time.time()
     check_outputs([results, *(results.with_name(name) for name in ("results.png", "curves.png"))], config.grid)
@@ -453,7 +463,7 @@ def train(config, saved=None):
         print(f"dropped {dropped} of {len(train_traces)} training and {val_dropped} of {len(val_traces)} validation traces: longer than --block_size {config.block_size}")
     if not examples:
         raise UserError(f"no trace fits into --block_size {config.block_size}")
-    print(f"{len(examples)} training traces of {np.mean([len(e.ids) for e in examples]):.0f} tokens, vocabulary {tokenizer.vocab_size}")
+    print(f"{len(val_examples)} validation traces, {len(test_rows)} test questions, {len(examples)} training traces of {np.mean([len(e.ids) for e in examples]):.0f} tokens, vocabulary {tokenizer.vocab_size}")
     if config.show:
         for e in examples[: config.show]:
             print(show(e, tokenizer), "\n")
@@ -505,12 +515,7 @@ def train(config, saved=None):
         for step in itertools.count(first):
             done |= {"step": step, "seconds": time.time() - began}
             progress = done["seconds"] / budget if budget else step / config.max_steps
-            last, stop = progress >= 1, len(asked) > 0
-            if WORLD > 1:  # all leave at the same step, which they agree on now and then only
-                votes = torch.tensor(len(asked), device=device)
-                if step % LOG == 0:
-                    dist.all_reduce(votes)
-                stop = step % LOG == 0 and bool(votes)
+            last, stop = progress >= 1, any_asked(asked, device) if WORLD > 1 and step % LOG == 0 else asked and WORLD == 1
             if stop or last or step % config.eval_interval == 0:
                 pause = time.time()
                 if recent:
@@ -518,7 +523,7 @@ def train(config, saved=None):
                 if val_examples and not stop and not RANK and not any((m["step"], m["split"]) == (step, "val") for m in metrics):
                     token_loss, signal_loss = validate(model if WORLD > 1 else forward, val_examples, tokenizer, config, device, precision)
                     metrics.append({"step": step, "split": "val", "token_loss": token_loss, "signal_loss": signal_loss})
-                    bar.write(f"step {step}: validation token loss {token_loss:.4f}, signal loss {signal_loss:.4f}, {done['tokens'] / max(done['seconds'], 1e-9):,.0f} tokens/s")
+                    bar.write(f"step {step}: validation token loss {token_loss:.4f}, " + (f"signal loss {signal_loss:.4f}, " if config.method == "scaffold" else "") + f"{done['tokens'] / max(done['seconds'], 1e-9):,.0f} tokens/s")
                 if step > first:
                     save()
                 began += time.time() - pause

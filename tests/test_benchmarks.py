@@ -71,7 +71,7 @@ ANSWERS = [  # given, right, do they say the same
     (r"240\text{ ways.}", "240", True), (r"$\frac{3}{4}$", "0.75", True), ("x+1", "1+x", False), ('"Moby  Dick"', "moby dick.", True),
     ("ab c", "a bc", False),
     (None, "3", False), ("3", None, False), ("", "", False), ("9" * 5000, "9" * 5000, True), ("9" * 5000, "9", False),
-    ("9" * 900, "9" * 899 + "8", False),
+    ("9" * 900, "9" * 899 + "8", False), ("72", "48/2 = <<48/2=24>>24 clips\n#### 72", True), ("24", "48/2 = <<48/2=24>>24 clips\n#### 72", False),
 ]
 
 SUMS = [  # step, errors

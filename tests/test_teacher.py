@@ -133,7 +133,7 @@ def test_only_right_traces_are_kept(tmp_path, endpoint, capsys):
     assert {r["id"]: r["steps"][-1]["text"] for r in rows}["q2"] == "The answer is 5." and len(rows) == 5
 
 
-@pytest.mark.parametrize("status, flags, says", [(401, [], "HTTP 401; check"), (503, [], "no reply in 3 tries (HTTP 503)"), (200, ["--base_url", "http://127.0.0.1:9/v1"], "no reply in 3 tries")])
+@pytest.mark.parametrize("status, flags, says", [(401, [], "HTTP 401 ({}); check"), (503, [], "no reply in 3 tries (HTTP 503)"), (200, ["--base_url", "http://127.0.0.1:9/v1"], "no reply in 3 tries")])
 def test_an_endpoint_that_is_not_there(status, flags, says, tmp_path, endpoint):
     server = endpoint(lambda request, nth: solve(request) if number_in(request) < 3 and status != 401 else status)
     with pytest.raises(UserError) as e:
@@ -233,3 +233,10 @@ def test_bad_flags(argv, says, tmp_path, capsys):
     with pytest.raises((UserError, SystemExit)) as e:
         annotate.main([str(questions(tmp_path / "q.jsonl", 1)), str(tmp_path / "o.jsonl"), *argv])
     assert says in str(e.value) + capsys.readouterr().err and sorted(p.name for p in tmp_path.iterdir()) == ["q.jsonl"]
+
+
+def test_nothing_kept_is_an_error(tmp_path, endpoint):
+    server = endpoint(lambda request, nth: "I think so.\n\nThe answer is 99999.")
+    with pytest.raises(UserError, match=r"no trace is left \(3: wrong answer\)"):
+        run(questions(tmp_path / "q.jsonl", 3), tmp_path / "out.jsonl", server)
+    assert not (tmp_path / "out.jsonl").exists()

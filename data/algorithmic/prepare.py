@@ -485,7 +485,7 @@ def main(argv=None):
         p.error(str(e))
     except ValueError as e:  # a family ran dry, or has no such long problem
         p.error(f"--lengths {args.lengths or 'of the families'}: {e}")
-    print(f"{args.n_train} training, {args.n_val} validation and {args.n_test} test problems in {out} ({time.time() - start:.1f} s)")
+    print(", ".join(f"{n} {split}" for split, n in sizes.items() if n) + f" problems in {out} ({time.time() - start:.1f} s)")
 
 
 if __name__ == "__main__":

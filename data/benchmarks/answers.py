@@ -59,8 +59,9 @@ def same(given, right):
     Numbers (integers, decimals, fractions, mixed numbers, also in LaTeX) compare exactly; a unit (currency, percent, words) only
     counts where both have one, so 12% is 12 percent and 12, never 0.12. An option is its letter: (B), B, b) or "(B) its text".
     Where yes, no, true or false is right, a sentence that opens with one will do. Other LaTeX compares as text with its spelling
-    evened out (\\dfrac, \\left, spaces, units in \\text): no algebra, no reordering.
+    evened out (\\dfrac, \\left, spaces, units in \\text): no algebra, no reordering. The right one may stand behind GSM8K's ####.
     """
+    right = (right or "").rpartition("####")[2]
     given, right = (" ".join(clean(text or "").split()) for text in (given, right))
     if not given or not right or max(len(given), len(right)) > 1000:
         return given == right != ""
