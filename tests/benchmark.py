@@ -26,9 +26,9 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from annotate import annotate
 from data.algorithmic import prepare
-from model import GPT, gpt_config, pick_device
+from model import GPT, flops_utilisation, gpt_config, pick_device
 from sample import decode, reason
-from scaffold import Tokenizer, batches, collate, encode_all
+from scaffold import Example, Tokenizer, batches, collate, encode_all
 from train import TrainConfig, as_trace, backward, learning_rate
 
 try:
@@ -186,14 +186,26 @@ def uncached(model, idx, n):
     return idx
 
 
+def utilisation(config, tokenizer, device, runs):
+    """Train the scaffold of this shape on random tokens, 8 rows at a time; its model FLOPs utilisation (nan: a GPU of unknown peak)."""
+    rng, model = np.random.default_rng(0), GPT(config).to(device)
+    rows = [Example(rng.integers(0, config.vocab_size - 2, config.block_size + 1), np.zeros(config.block_size, dtype=np.int8)) for _ in range(80)]
+    training = Training(model, model.optimizers(0.01, 0.003, fused=device.type == "cuda"), [rows[i : i + 8] for i in range(0, 80, 8)] * 20, tokenizer, device)
+    seconds, _, _ = paired(training.run, lambda i: None, runs)
+    speed = 80 * config.block_size / seconds
+    memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device.type == "cuda" else ""
+    print(f"{'':28}{sum(p.numel() for p in model.parameters()) / 1e6:.0f}M parameters, T = {config.block_size}, 8 rows: {speed:,.0f} tokens/s{memory}")
+    return flops_utilisation(model, speed, config.block_size) or float("nan")
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--device", default="auto", help="cuda, mps or cpu")
     parser.add_argument("--pairs", type=int, default=9, help="pairs timed")
     parser.add_argument("--runs", type=int, default=5, help="seeds of time_to_loss")
-    parser.add_argument("--steps", type=int, default=900, help="GPT-2's steps for time_to_loss; ours has a third of them")
+    parser.add_argument("--steps", type=int, default=600, help="GPT-2's steps for time_to_loss; ours has a third of them")
     parser.add_argument("--train", type=int, default=300, help="steps of the student that decodes")
-    parser.add_argument("--gpt2_lr", type=float, default=3e-3, help="AdamW's peak rate for GPT-2")
+    parser.add_argument("--gpt2_lr", type=float, default=1e-3, help="AdamW's peak rate for GPT-2")
     args = parser.parse_args(argv)
     device, why = pick_device(args.device)
     print(f"device: {device} ({why}), {torch.get_num_threads()} threads, torch {torch.__version__}" + ("" if transformers else "; transformers is not installed: its rows are skipped"))
@@ -217,9 +229,9 @@ def main(argv=None):
         model = GPT2(config).to(device)
         return Training(model, [torch.optim.AdamW(model.parameters(), lr=args.gpt2_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)], batched, tokenizer, device, "clone")
 
-    def compare(name, what, a, b, per_s=1.0):
+    def compare(name, what, a, b, per_s=1.0, pairs=args.pairs):
         """Time a(i) against b(i); the ratio is that of speeds, or of seconds where nothing is counted per second."""
-        seconds, other, ratio = paired(a, b, args.pairs)
+        seconds, other, ratio = paired(a, b, pairs)
         ratios[name] = ratio if per_s == 1.0 else 1 / ratio
         print(f"{name:28}{what:60}" + (f"{1000 * seconds:9.0f} ms {1000 * other:9.0f} ms" if per_s == 1.0 else f"{per_s / seconds:9,.0f}/s  {per_s / other:9,.0f}/s") + f"{ratios[name]:9.3f}", flush=True)
 
@@ -272,8 +284,10 @@ def main(argv=None):
     prompt = [p for q in questions if len(p := tokenizer.encode(q)[:40]) == 40][:8]
     cached = lambda i: decode(model, tokenizer, prompt, "clone", [[]] * 8, 512)
     idx = torch.tensor([p + [tokenizer.step_id] for p in prompt], device=device)
-    compare("decode_vs_uncached", "tokens, 8 answers of 512", cached, lambda i: uncached(model, idx, 512), 8 * 512)
+    compare("decode_vs_uncached", "tokens, 8 answers of 512", cached, lambda i: uncached(model, idx, 512), 8 * 512, min(args.pairs, 5))
 
+    if device.type == "cuda":
+        ratios["mfu"] = utilisation(gpt_config(12, 50304, 1024, width=768), tokenizer, device, args.pairs)
     print("\n" + "\n".join(f"{name}: {value:.3f}" for name, value in ratios.items()))
 
 

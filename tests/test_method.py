@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data.algorithmic import prepare
-from model import KVCache
+from model import GPT, KVCache, flops_utilisation, gpt_config
 from sample import extract, reason
 from scaffold import NO_SIGNAL, SIGNALS, STEP, Step, Tokenizer, Trace, batches, collate, encode, encode_all
 from train import TrainConfig, backward
@@ -209,3 +209,34 @@ def test_long_traces_are_dropped_and_counted(traces, tokenizer):
     ("The answer is True", "True"), ("I do not know.", None), ("The answer is", None), ("The answer: the answer is 3.", "3")])
 def test_extract_answer(text, answer):
     assert extract(text) == answer
+
+
+def test_padding_of_the_vocabulary_is_never_written(examples, tokenizer):
+    """Rows that fill the embedding up to a round size are no tokens: no logit, and the boundary's id stays."""
+    torch.manual_seed(0)
+    model = GPT(gpt_config(2, tokenizer.vocab_size, 1024, padding=-tokenizer.vocab_size % 64)).eval()
+    assert model.embed.weight.size(0) % 64 == 0 and model.step_id == tokenizer.step_id
+    with torch.no_grad():
+        model.lm_head.weight[tokenizer.vocab_size :] = 100.0
+        logits = model.token_logits(model.hidden(collate(examples[:2], tokenizer)[0]))
+    assert logits.size(-1) == tokenizer.vocab_size
+
+
+def test_a_rounded_batch_has_the_losses_of_the_plain_one(examples, tokenizer, model):
+    """Padded up to a multiple, as for compiled code: more columns, the same targets and losses."""
+    plain, rounded = collate(examples[:5], tokenizer), collate(examples[:5], tokenizer, multiple=64)
+    assert rounded[0].size(1) % 64 == 0 and plain[0].size(1) % 64
+    with torch.no_grad():
+        for a, b in zip(model(*plain), model(*rounded)):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
+
+
+def test_flops_utilisation_of_gpt2s_shape(monkeypatch):
+    """About 0.855 GFLOP a token for 124M parameters at T = 1024: an H200 at 40% does 0.4 * 989e12 / 0.855e9 tokens/s."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    with torch.device("meta"):
+        model = GPT(gpt_config(12, 50304, 1024, width=768))
+    assert model.config.n_head == 12 and abs(flops_utilisation(model, 0.4 * 989e12 / 0.855e9, 1024) - 0.4) < 0.01
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    assert flops_utilisation(model, 1e5, 1024) is None
