@@ -459,6 +459,7 @@ def train(config, saved=None):
     tokenizer = Tokenizer(None) if config.tokenizer == "gpt2" else Tokenizer.train(text, config.vocab_size)
     train_traces, val_traces = ([v for t in some for v in view(t, config.view)] for some in (train_traces, val_traces))
     (examples, dropped), (val_examples, val_dropped) = (encode_all(t, tokenizer, config.block_size) for t in (train_traces, val_traces))
+    val_examples.sort(key=lambda e: len(e.ids))  # little padding
     if dropped + val_dropped:
         print(f"dropped {dropped} of {len(train_traces)} training and {val_dropped} of {len(val_traces)} validation traces: longer than --block_size {config.block_size}")
     if not examples:
