@@ -202,9 +202,8 @@ class GPT(nn.Module):
         cache.reserve(cache.longest + T)
         where = cache.lengths[:, None] + torch.arange(T, device=idx.device)  # (B, T) position of every token
         cos, sin = self.cos[where].unsqueeze(1), self.sin[where].unsqueeze(1)  # (B, 1, T, hs / 2)
-        mask = None
-        if cache.longest:  # one token a row against all before it; the prefill is plainly causal
-            mask = (torch.arange(cache.longest + T, device=idx.device) <= where[:, :, None]).unsqueeze(1)  # (B, 1, T, L)
+        # (B, 1, T, L): one token a row against all before it; the prefill is plainly causal
+        mask = (torch.arange(cache.longest + T, device=idx.device) <= where[:, :, None]).unsqueeze(1) if cache.longest else None
         rows = torch.arange(B, device=idx.device)[:, None]
         new = torch.full_like(cache.lengths, T) if lengths is None else lengths  # (B,) tokens that are no padding
         newest = new[:, None] + torch.arange(self.config.conv_width - 1, device=idx.device)  # (B, width - 1) in the joined inputs

@@ -74,7 +74,8 @@ def reason(model, tokenizer, questions, method="scaffold", flows=None, prune=Fal
         for i, r in zip(active, parts):
             o = out[i]
             o.steps, o.probs, o.tokens, o.logp, o.finished = o.steps + r.steps, o.probs + r.probs, o.tokens + r.tokens, o.logp + r.logp, r.finished
-            prompts[i] = [*prompts[i], tokenizer.step_id, *tokenizer.encode(r.steps[-1].text)]
+            if prune:
+                prompts[i] = [*prompts[i], tokenizer.step_id, *tokenizer.encode(r.steps[-1].text)]
         active = [i for i, r in zip(active, parts) if prune and not r.finished and r.steps[-1].signal % 7 == CONCLUSION
                   and out[i].tokens < max_tokens and len(prompts[i]) + 1 < model.config.block_size]
     return out
@@ -120,7 +121,7 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
         token = torch.where(gated & (token == step_id), tokenizer.end_id, token)  # nothing follows a forced answer
         logp = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
         written.append((rows, token, signal, logp, probs))
-        over = (token == tokenizer.end_id) | (stages & (token == step_id) & (signal % 7 == CONCLUSION)) | (cache.lengths >= model.config.block_size - 1)
+        over = (token == tokenizer.end_id) | (stages & (token == step_id) & (signal % 7 == CONCLUSION)) | (cache.lengths >= model.config.block_size)
         if over.any():  # finished rows leave the batch
             rows, token, signal, n_step, gated, probs, h = (x[~over] for x in (rows, token, signal, n_step, gated, probs, h))
             cache.keep(~over)
@@ -209,7 +210,7 @@ def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, cho
     """
     model, tokenizer, method, start = student["gpt"], student["tokenizer"], student["method"], time.time()
     generator = torch.Generator(model.lm_head.weight.device).manual_seed(seed)
-    fits = [len(tokenizer.encode(r["question"])) + 1 < model.config.block_size for r in rows]
+    fits = [len(tokenizer.encode(r["question"].strip())) + 1 < model.config.block_size for r in rows]
     order = sorted((i for i in range(len(rows)) if fits[i]), key=lambda i: len(rows[i]["question"]))  # alike lengths together
     gold, answers, rng = annotated_traces(student, rows) if method == "scaffold" else {}, {}, random.Random(seed)
     if signals != "predicted" and (method == "clone" or k > 1):

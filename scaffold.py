@@ -333,8 +333,7 @@ def parse_flags(config, argv, description, *positionals):
         if isinstance(f.default, bool):
             parser.add_argument(f"--{f.name}", default=f.default, action=argparse.BooleanOptionalAction, help=m["help"])
         else:
-            kind = type(f.default)
-            kind = str if kind is tuple else kind
+            kind = str if isinstance(f.default, tuple) else type(f.default)
             kind = number(kind, m.get("low", 0), m.get("high", 10**9)) if kind in (int, float) else kind
             parser.add_argument(f"--{f.name}", default=f.default, type=kind, choices=m.get("choices"), nargs=m.get("nargs"), help=m["help"])
     args = vars(parser.parse_args(argv))

@@ -8,6 +8,7 @@
 
 Writes to --out_dir: ckpt.pt, result.json, curves.png, annotation.png, metrics.jsonl and traces.jsonl (every test answer).
 """
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -192,6 +193,11 @@ def send(x, device):
     return x.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else x.to(device)
 
 
+def distributed(forward, config):
+    """The model under DistributedDataParallel, which must be told where some weights stay without a gradient."""
+    return DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=config.method == "clone" or config.conditioning == "none")
+
+
 def any_asked(asked, device):
     """Has any of the processes been asked to stop? All of them must call this at the same step."""
     votes = torch.tensor(len(asked), device=device)
@@ -284,7 +290,10 @@ def run_cell(cell):
                 questions, ceiling = [r for r, _ in pairs], float(confusion.max(1).sum() / confusion.sum())
             else:
                 questions = load_data(parse_flags(TrainConfig, [*argv_of(cell), "--n_test", str(cell["questions"])], "")[0])[2]
-            result, _ = evaluate(student, load_questions(file) if file else questions, **how)
+            questions = load_questions(file) if file else questions
+            if not questions:
+                raise UserError(f"{cell['flags']['data']}: holds no test question of {cell['flags']['tasks']}")
+            result, _ = evaluate(student, questions, **how)
             rows.append({"arm": cell["arm"], "decoding": name, "flags": cell["flags"], **{k: result[k] for k in MEASURES},
                          "signal_ceiling": ceiling, "decoding_seconds": result["seconds"],
                          "tokens_per_second": trained["tokens_per_second"], "steps_per_second": trained["steps_per_second"], "validation": trained["validation"]})
@@ -317,13 +326,13 @@ def grid(config):
     plan, results, start = read_jsonl(config.grid, "arm"), Path(config.grid).with_name("results.jsonl"), time.time()
     check_outputs([results, *(results.with_name(name) for name in ("results.png", "curves.png"))], config.grid)
     for p in plan:
-        if not all(isinstance(p.get(k), kind) for k, kind in (("tasks", list), ("n_train", list), ("seeds", list), ("questions", int), ("flags", dict))):
-            raise UserError(f'{config.grid}, line {p["line"]}: a plan needs lists "tasks", "n_train" and "seeds", a number "questions" and an object "flags"')
-        if not isinstance(p.get("decodings", {}), dict) or not all(isinstance(how, dict) for how in p.get("decodings", {}).values()) or not all(isinstance(t, str) for t in p["tasks"]):
-            raise UserError(f'{config.grid}, line {p["line"]}: "tasks" must be names, and "decodings" an object of objects')
+        p.setdefault("decodings", {})
+        if not (all(isinstance(p.get(k), kind) for k, kind in (("tasks", list), ("n_train", list), ("seeds", list), ("questions", int), ("flags", dict), ("decodings", dict)))
+                and all(isinstance(t, str) for t in p["tasks"]) and all(isinstance(how, dict) for how in p["decodings"].values())):
+            raise UserError(f'{config.grid}, line {p["line"]}: a plan needs lists "tasks" (of names), "n_train" and "seeds", a number "questions", an object "flags" and, if any, "decodings" of objects')
     done = read_jsonl(results, "arm", "decoding") if results.exists() else []
     code = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
-    cells = [{"arm": p["arm"], "decodings": {"predicted": {}, **p.get("decodings", {})}, "questions": p["questions"],
+    cells = [{"arm": p["arm"], "decodings": {"predicted": {}, **p["decodings"]}, "questions": p["questions"],
               "flags": {**p["flags"], "tasks": task, "n_train": n, "seed": seed}} for p in plan for n in p["n_train"] for task in p["tasks"] for seed in p["seeds"]]
     for c in cells:
         parse_flags(TrainConfig, argv_of(c), "")  # a flag that is wrong ends the grid before it begins
@@ -332,7 +341,7 @@ def grid(config):
     cells = sorted((c for c in cells if c["decodings"]), key=lambda c: c["flags"]["seed"])  # all of one seed before the next: what is there can be compared
     workers = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), leave_with, (os.getpid(),)) as pool, tqdm(total=len(cells), desc="students") as bar:
-        waiting, running = iter(cells), set()
+        waiting, running, failed = iter(cells), set(), None
         while True:
             while len(running) < workers and not (config.minutes and time.time() - start > 60 * config.minutes) and (cell := next(waiting, None)):
                 running.add(pool.submit(run_cell, cell))
@@ -340,9 +349,15 @@ def grid(config):
                 break
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
+                if failed := future.exception() or failed:  # what the others are at is not lost
+                    waiting = iter(())
+                if future.exception():
+                    continue
                 with open(results, "a", encoding="utf-8") as f:
                     f.write("".join(json.dumps({**row, "code": code}) + "\n" for row in future.result()))
                 bar.update()
+    if failed:
+        raise failed
     rows = read_jsonl(results) if results.exists() else []
     print(printable(table(rows, config.reference)))
     for task in sorted({task for p in plan if "data" not in p["flags"] for task in p["tasks"]}):
@@ -371,7 +386,7 @@ def by_size(rows, task, arm, measure):
     """{traces: [value of each seed]} of an arm, smallest first."""
     found = {}
     for r in sorted(rows, key=lambda r: r["flags"]["n_train"]):
-        if (r["flags"]["tasks"], r["arm"], r["decoding"]) == (task, arm, "predicted"):
+        if (r["flags"]["tasks"], r["arm"], r["decoding"]) == (task, arm, "predicted") and r[measure] is not None:
             found.setdefault(r["flags"]["n_train"], []).append(r[measure])
     return found
 
@@ -440,8 +455,6 @@ def train(config, saved=None):
     start, out = time.time(), Path(config.out_dir)
     device, why = pick_device(config.device)
     if WORLD > 1:
-        if config.minutes:
-            raise UserError("--minutes: the clocks of several processes differ; use --max_steps under torchrun")
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -472,27 +485,32 @@ def train(config, saved=None):
     questions = {question_hash(t.question) for t in train_traces}
 
     # student
-    if config.width % 32:
-        raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
     torch.manual_seed(config.seed)
     cuda = device.type == "cuda"
-    model = GPT(gpt_config(config.depth, tokenizer.vocab_size, config.block_size, config.width, padding=-tokenizer.vocab_size % 64 if cuda else 0, n_signals=max(config.classes, len(SIGNALS)),
-                           conditioning=config.conditioning, signal_loss=config.signal_loss)).to(device)
+    shape = gpt_config(config.depth, tokenizer.vocab_size, config.block_size, config.width, padding=-tokenizer.vocab_size % 64 if cuda else 0, n_signals=max(config.classes, len(SIGNALS)),
+                       conditioning=config.conditioning, signal_loss=config.signal_loss)
+    model = GPT(shape).to(device)
     optimizers = model.optimizers(config.muon_lr, config.adam_lr, fused=cuda)
     print(f"{config.method}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, "
           f"{model.config.n_layer} layers of {model.config.n_embd}, {model.config.n_head} heads")
-    done = {"step": 0, "tokens": 0, "seconds": 0.0, "easy": 0, "all": 0, "recent": [], "metrics": []}  # micro-batches drawn: easy, all
+    data = hashlib.blake2b(b"".join(e.ids.tobytes() + e.signals.tobytes() for e in examples)).hexdigest()
+    done = {"data": data, "processes": WORLD, "step": 0, "tokens": 0, "seconds": 0.0, "easy": 0, "all": 0, "recent": [], "metrics": []}  # micro-batches drawn: easy, all
     if saved:
         with reading(out / "ckpt.pt"):
-            if set(saved["seen"].tolist()) != questions:
-                raise UserError(f"--data {config.data}: not the questions that the run in {out} began with; start anew without --resume")
+            before = saved["training"]["done"]
+            if before.keys() != done.keys():
+                raise ValueError("another state of training")
+            if before["data"] != data:
+                raise UserError(f"--data {config.data}: not the traces that the run in {out} began with; start anew without --resume")
+            if before["processes"] != WORLD:
+                raise UserError(f"--resume: the run in {out} has {before['processes']} processes, not {WORLD}; start as many")
             model.load_state_dict(saved["model"])
-            for optimizer, state in zip(optimizers, saved["training"]["optimizers"]):
+            for optimizer, state in zip(optimizers, saved["training"]["optimizers"], strict=True):
                 optimizer.load_state_dict(state)
-            done = saved["training"]["done"]
+            done = {**before, "recent": [(v.to(device), ids) for v, ids in before["recent"]]}
     forward = torch.compile(model, dynamic=True) if config.compile and cuda else model
     if WORLD > 1:
-        forward = DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=config.method == "clone" or config.conditioning == "none")
+        forward = distributed(forward, config)
     precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
     metrics, recent = done["metrics"], done["recent"]
 
@@ -516,7 +534,8 @@ def train(config, saved=None):
         for step in itertools.count(first):
             done |= {"step": step, "seconds": time.time() - began}
             progress = done["seconds"] / budget if budget else step / config.max_steps
-            last, stop = progress >= 1, any_asked(asked, device) if WORLD > 1 and step % LOG == 0 else asked and WORLD == 1
+            last = progress >= 1
+            stop = bool(asked) if WORLD == 1 else step % LOG == 0 and any_asked(asked, device)
             if stop or last or step % config.eval_interval == 0:
                 pause = time.time()
                 if recent:
@@ -525,11 +544,11 @@ def train(config, saved=None):
                     token_loss, signal_loss = validate(model if WORLD > 1 else forward, val_examples, tokenizer, config, device, precision)
                     metrics.append({"step": step, "split": "val", "token_loss": token_loss, "signal_loss": signal_loss})
                     bar.write(f"step {step}: validation token loss {token_loss:.4f}, " + (f"signal loss {signal_loss:.4f}, " if config.method == "scaffold" else "") + f"{done['tokens'] / max(done['seconds'], 1e-9):,.0f} tokens/s")
-                if step > first:
+                if step > first or not saved:
                     save()
                 began += time.time() - pause
             if stop:
-                raise KeyboardInterrupt(f"stopped before step {step}" + (f"; go on with: python train.py --resume --out_dir {out}" if step else ""))
+                raise KeyboardInterrupt("" if RANK else f"stopped after step {step}; go on with: {'python' if WORLD == 1 else 'torchrun ...'} train.py --resume --out_dir {out}")
             if last:
                 break
             for optimizer in optimizers:
@@ -577,11 +596,15 @@ def train(config, saved=None):
 
 def main(argv=None):
     config, = parse_flags(TrainConfig, argv, __doc__.split("\n")[0])
+    if WORLD > 1 and (config.grid or config.minutes):
+        raise UserError("--grid starts its own processes, and for --minutes the clocks of several differ: leave them out under torchrun")
     if config.grid:
         return grid(config)
+    if config.width % 32:
+        raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
     config, saved = resumed(config, sys.argv[1:] if argv is None else argv) if config.resume else (config, None)
     check_outputs([Path(config.out_dir) / name for name in OUTPUTS], config.data)
-    with nullcontext() if RANK else locked(Path(config.out_dir)):
+    with nullcontext() if RANK or config.show else locked(Path(config.out_dir)):
         train(config, saved)
 
 

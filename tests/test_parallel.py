@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 import train
 from conftest import TINY
 from model import GPT, gpt_config
-from scaffold import batches, collate, read_jsonl
+from scaffold import UserError, batches, collate, read_jsonl
 from train import TrainConfig, backward
 
 
@@ -35,8 +34,7 @@ def one_of_two(rank, folder, vocab_size, micro, config):
     train.RANK, train.WORLD = rank, 2
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     model = student(vocab_size, config)
-    unused = config.method == "clone" or config.conditioning == "none"
-    result = gradients(model, DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused), micro[rank::2], config)
+    result = gradients(model, train.distributed(model, config), micro[rank::2], config)
     torch.save(result, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -62,7 +60,7 @@ def test_two_processes_have_the_gradients_of_one(flags, examples, tokenizer, tmp
 
 
 def test_torchrun_end_to_end(tmp_path):
-    """Two processes with 1 micro-batch each report the losses of one with 2, write every row once, and resume."""
+    """Two processes with 1 micro-batch each report the losses of one with 2, write every row once, and resume as two."""
     argv = [*TINY, "--n_train", "60", "--n_val", "10", "--n_test", "4", "--depth", "1", "--eval_interval", "25"]
     train.main([*argv, "--max_steps", "50", "--accumulate", "2", "--out_dir", str(tmp_path / "one")])
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", train.__file__]
@@ -74,5 +72,9 @@ def test_torchrun_end_to_end(tmp_path):
     for a, b in zip(one, two):
         assert abs(a["token_loss"] - b["token_loss"]) < 2e-3 * a["token_loss"]
     assert json.loads((tmp_path / "two" / "result.json").read_text())["tokens_per_second"] > 0
+    with pytest.raises(UserError, match="has 2 processes, not 1"):
+        train.main(["--resume", "--out_dir", str(tmp_path / "two")])
     done = subprocess.run([*launch, "--resume", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)  # nothing left to do
     assert done.returncode == 0 and done.stdout.count("\naccuracy: ") == 1
+    done = subprocess.run([*launch, *argv, "--minutes", "1", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)
+    assert done.returncode and "clocks" in done.stderr

@@ -46,6 +46,13 @@ def stop_before(monkeypatch):
     yield stop
 
 
+@pytest.fixture
+def annotated(tmp_path):
+    rows = annotate([r for r, _ in prepare.rows(["object_counting"], "train", 60)])[0]
+    (tmp_path / "annotated.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return ["--data", str(tmp_path / "annotated.jsonl"), "--depth", "1", "--max_steps", "90", "--eval_interval", "1", "--device", "cpu"]
+
+
 def test_resumed_is_uninterrupted(tmp_path, stop_before, capsys):
     """Model, both optimizers, data order, schedule and metrics; stopped in the easy share, at a validation and at no validation, resumed
     with other flags and with none."""
@@ -88,6 +95,30 @@ def test_resume_refuses_what_is_another_run(tmp_path):
     assert (tmp_path / "ckpt.pt").read_bytes() == before
 
 
+def test_resume_refuses_other_traces(annotated, tmp_path):
+    """The same questions with one step reworded, one signal changed, or in another order are another run's data."""
+    argv, file = [*annotated, "--max_steps", "4", "--out_dir", str(tmp_path / "out")], tmp_path / "annotated.jsonl"
+    train.main(argv)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    reworded, relabelled = json.loads(json.dumps(rows)), json.loads(json.dumps(rows))
+    for other, key, value in ((reworded, "text", "Something else."), (relabelled, "signal", "Contrast and Concession")):
+        train_row = next(r for r in other if prepare.split_of(r["question"]) == "train")
+        train_row["steps"][1][key] = value if train_row["steps"][1][key] != value else "Reasoning and Analysis"
+    for other in (reworded, relabelled, rows[::-1]):
+        file.write_text("".join(json.dumps(r) + "\n" for r in other))
+        with pytest.raises(UserError, match="not the traces that the run in .* began with"):
+            train.main(["--resume", "--out_dir", str(tmp_path / "out")])
+
+
+def test_a_new_run_is_the_one_that_is_resumed(tmp_path, stop_before):
+    """Killed early, it must not leave an earlier run's checkpoint to go on from."""
+    train.main([*SMALL, "--max_steps", "8", "--out_dir", str(tmp_path)])
+    stop_before(2)
+    with pytest.raises(KeyboardInterrupt):
+        train.main([*SMALL, "--max_steps", "9", "--beta", "0.7", "--out_dir", str(tmp_path)])
+    assert read_checkpoint(tmp_path / "ckpt.pt")["config"]["beta"] == 0.7
+
+
 def test_one_run_a_folder(tmp_path):
     with train.locked(tmp_path), pytest.raises(UserError, match="another run is writing there"):
         train.main([*SMALL, "--max_steps", "2", "--out_dir", str(tmp_path)])
@@ -106,6 +137,14 @@ def forks():
     return context
 
 
+def live(forks, *args):
+    """The exit code of one whole life."""
+    p = forks.Process(target=life, args=args)
+    p.start()
+    p.join()
+    return p.exitcode
+
+
 def life(argv, log, limit=None):
     """One process's run of train.py, its messages to a file; limit: no file may grow beyond so many bytes, as on a full disk."""
     torch.set_num_threads(1)
@@ -117,22 +156,12 @@ def life(argv, log, limit=None):
     run(lambda: train.main(argv))
 
 
-@pytest.fixture
-def annotated(tmp_path):
-    rows = annotate([r for r, _ in prepare.rows(["object_counting"], "train", 60)])[0]
-    (tmp_path / "annotated.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return ["--data", str(tmp_path / "annotated.jsonl"), "--depth", "1", "--max_steps", "90", "--eval_interval", "1", "--device", "cpu"]
-
-
 def test_twenty_kills_later(forks, annotated, tmp_path):
     """kill -9 at 20 random moments, every third one inside a save: always a whole checkpoint, no stale lock, and in the end the weights of
     the run that nobody killed."""
     whole, out, log, rng = tmp_path / "whole", tmp_path / "out", tmp_path / "log", random.Random(0)
-    p = forks.Process(target=life, args=([*annotated, "--out_dir", str(whole)], log))
-    p.start()
-    p.join()
-    assert p.exitcode == 0, log.read_text()
-    inside, step = 0, 0
+    assert live(forks, [*annotated, "--out_dir", str(whole)], log) == 0, log.read_text()
+    inside, step = 0, -1
     for i in range(20):
         argv = ["--resume", "--out_dir", str(out)] if (out / "ckpt.pt").exists() else [*annotated, "--out_dir", str(out)]
         p = forks.Process(target=life, args=(argv, log))
@@ -152,10 +181,7 @@ def test_twenty_kills_later(forks, annotated, tmp_path):
         assert now > step
         step = now
     assert inside >= 3 and step < 90
-    p = forks.Process(target=life, args=(["--resume", "--out_dir", str(out)], log))
-    p.start()
-    p.join()
-    assert p.exitcode == 0, log.read_text()
+    assert live(forks, ["--resume", "--out_dir", str(out)], log) == 0, log.read_text()
     assert same(*(read_checkpoint(x / "ckpt.pt") for x in (whole, out)))
     assert not list(out.glob("*.part"))
 
@@ -163,17 +189,12 @@ def test_twenty_kills_later(forks, annotated, tmp_path):
 def test_a_full_disk_keeps_the_checkpoint_before(forks, annotated, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
     first = [*annotated, "--max_steps", "3", "--out_dir", str(out)]
-    p = forks.Process(target=life, args=(first, log))
-    p.start()
-    p.join()
+    assert live(forks, first, log) == 0
     before = (out / "ckpt.pt").read_bytes()
-    for limit in (len(before) // 2, len(before) // 10):
+    for limit in (len(before) // 5, len(before) // 10):
         log = tmp_path / f"log {limit}"
-        p = forks.Process(target=life, args=([*annotated, "--out_dir", str(out)], log, limit))
-        p.start()
-        p.join()
-        last = log.read_text().strip().splitlines()[-1]
-        assert p.exitcode == 2 and last.startswith("error: ") and "cannot be written" in last and "Traceback" not in log.read_text()
+        code, last = live(forks, [*annotated, "--out_dir", str(out)], log, limit), log.read_text().strip().splitlines()[-1]
+        assert code == 2 and last.startswith("error: ") and "cannot be written" in last and "Traceback" not in log.read_text()
         assert (out / "ckpt.pt").read_bytes() == before and not list(out.glob("*.part"))
 
 

@@ -66,7 +66,7 @@ def test_a_student_that_never_ends_is_stopped(tokenizer, rows, prune):
         assert 0 < r.tokens <= 20 + 20 * prune and not r.finished and r.answer is None
     lengths = [len(tokenizer.encode(q)) for q in questions]
     for n, r in zip(lengths, reason(model, tokenizer, questions, max_tokens=10**6)):
-        assert r.tokens == 255 - n and not r.finished and r.answer is None  # its own room, whatever stands beside it
+        assert r.tokens == 256 - n and not r.finished and r.answer is None  # its own room, whatever stands beside it
     step = model.token_logits  # nothing but empty steps: the shortest thing that could go on forever
     model.token_logits = lambda *args: step(*args).index_fill(-1, torch.tensor([tokenizer.step_id]), 1e9)
     assert all(r.tokens <= 256 and not r.finished for r in reason(model, tokenizer, questions, max_tokens=10**6, prune=prune))
