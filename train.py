@@ -411,7 +411,7 @@ def interval(xs):
 def table(rows, reference="clone"):
     """Mean and 95% interval over the seeds of every task, size, arm and decoding, and the paired difference to the reference arm,
     under the same decoding if none is named and it has it."""
-    groups, percent = {}, lambda xs: "{:.1f} ±{:.1f}".format(*(100 * x for x in interval(xs))) if xs and None not in xs else "-"
+    groups, percent = {}, lambda xs: "{:.1f} ±{:.1f}".format(*(100 * x for x in interval(xs))).replace(" ±nan", "") if xs and None not in xs else "-"
     for r in rows:
         groups.setdefault((r["flags"]["tasks"], r["flags"]["n_train"], r["arm"], r["decoding"]), {})[r["flags"]["seed"]] = r
     lines = [f"| task | traces | arm | decoding | seeds | accuracy | erroneous | accuracy - {reference} | erroneous - {reference} | signals / ceiling | kept | obedience | tokens | steps/s | s to answer |", "|" + "---|" * 15]
