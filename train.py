@@ -292,7 +292,7 @@ def run_cell(cell):
                 questions = load_data(parse_flags(TrainConfig, [*argv_of(cell), "--n_test", str(cell["questions"])], "")[0])[2]
             questions = load_questions(file) if file else questions
             if not questions:
-                raise UserError(f"{cell['flags']['data']}: holds no test question of {cell['flags']['tasks']}")
+                raise UserError(f"arm {cell['arm']}, {name}: there is no question to answer")
             result, _ = evaluate(student, questions, **how)
             rows.append({"arm": cell["arm"], "decoding": name, "flags": cell["flags"], **{k: result[k] for k in MEASURES},
                          "signal_ceiling": ceiling, "decoding_seconds": result["seconds"],
