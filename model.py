@@ -53,24 +53,39 @@ def gpt_config(depth, vocab_size, block_size, width=0, **others):
     return GPTConfig(vocab_size, block_size, n_layer=depth, n_head=heads, n_kv_head=heads, n_embd=width, n_hidden=32 * round(width / 12), embed_scale=width**0.5, **others)
 
 
-class KVCache:
-    """Keys and values of the tokens so far. Rows may be of different lengths: row b's token at position p sits in slot
-    p, and what lies beyond its length is masked until it is overwritten."""
+class LayerCache(nn.Module):
+    def __init__(self, c, batch_size, room, like):
+        super().__init__()
+        self.register_buffer("k", like.new_zeros(batch_size, c.n_kv_head, room, c.n_embd // c.n_head))  # (B, nkv, L, hs)
+        self.register_buffer("v", torch.zeros_like(self.k))
+        self.register_buffer("recent", like.new_zeros(batch_size, c.conv_width - 1, c.n_embd))  # newest inputs of the short convolution
 
-    def __init__(self, config, batch_size, like):
-        self.kv = like.new_zeros(config.n_layer, 2, batch_size, config.n_kv_head, 0, config.n_embd // config.n_head)
-        self.recent = like.new_zeros(config.n_layer, batch_size, config.conv_width - 1, config.n_embd)  # newest inputs of the convolutions
-        self.lengths = torch.zeros(batch_size, dtype=torch.long, device=like.device)  # (B,)
-        self.longest = 0  # the longest row, known without asking the device
+
+class KVCache(nn.Module):
+    """Keys and values of the tokens so far. Rows may be of different lengths: row b's token at position p sits in slot p,
+    and what lies beyond its length is masked until it is overwritten.
+
+    It grows as it is used, and attention reads as far as the longest row goes. With `room` it is static: of so many positions
+    from the start, all of them read, so that a CUDA graph meets the same shapes in the same memory at every token (a module,
+    because torch.compile takes a module's buffers to stay where they are).
+    """
+
+    def __init__(self, config, batch_size, like, room=0):
+        super().__init__()
+        self.static, self.layers = room > 0, nn.ModuleList(LayerCache(config, batch_size, room, like) for _ in range(config.n_layer))
+        self.register_buffer("lengths", torch.zeros(batch_size, dtype=torch.long, device=like.device))  # (B,)
 
     def reserve(self, n, block=128):
         """Room for n positions, block by block: what is never written costs no copying."""
-        if (more := n - self.kv.size(4)) > 0:
-            self.kv = F.pad(self.kv, (0, 0, 0, -(-more // block) * block))
+        for layer in self.layers if n > self.layers[0].k.size(2) else ():
+            more = -(-(n - layer.k.size(2)) // block) * block
+            layer.k, layer.v = F.pad(layer.k, (0, 0, 0, more)), F.pad(layer.v, (0, 0, 0, more))
 
     def keep(self, rows):
         """Drop all rows but these (a (K,) index): finished ones cost nothing more."""
-        self.kv, self.recent, self.lengths = self.kv[:, :, rows], self.recent[:, rows], self.lengths[rows]
+        for module in self.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, buffer[rows])
 
 
 def rotate(x, cos, sin):
@@ -104,16 +119,16 @@ class Attention(nn.Module):
         self.q_norm = nn.RMSNorm(self.head_size, eps=1e-6) if c.qk_norm else nn.Identity()
         self.k_norm = nn.RMSNorm(self.head_size, eps=1e-6) if c.qk_norm else nn.Identity()
 
-    def forward(self, x, cos, sin, kv=None, where=None, mask=None):
+    def forward(self, x, cos, sin, cache=None, at=None, mask=None):
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, -1, self.head_size).transpose(1, 2)  # (B, nh + 2 nkv, T, hs)
         q, k, v = qkv.split((self.n_head, self.n_kv_head, self.n_kv_head), dim=1)
         q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)
-        if kv is not None:  # store the new keys and values, then read back all those in use
-            for i, new in enumerate((k, v)):
-                kv[i][where[0], :, where[1]] = new.transpose(1, 2)  # (B, T, nkv, hs)
+        if cache is not None:  # store the new keys and values, then read back all those in use
+            rows, positions = at  # (B, 1), (B, T)
+            cache.k[rows, :, positions], cache.v[rows, :, positions] = k.transpose(1, 2), v.transpose(1, 2)  # (B, T, nkv, hs)
             if mask is not None:
-                k, v = kv[:, :, :, : mask.size(-1)]  # (B, nkv, L, hs)
+                k, v = (x[:, :, : mask.size(-1)] for x in (cache.k, cache.v))  # (B, nkv, L, hs)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.n_head != self.n_kv_head)
         return self.proj(y.transpose(1, 2).reshape(B, T, -1))
 
@@ -182,36 +197,44 @@ class GPT(nn.Module):
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.n_embd**-0.5)
 
-    def hidden(self, idx, cache=None, lengths=None, own=None):
-        """Last hidden states (B, T, C) of idx (B, T); own (B, T): the signal of each input token, a <|step|>'s the one it opens.
-
-        With a cache, idx continues its rows. The first call (prefill) takes right-padded prompts and their lengths (B,);
-        later calls take one token a row.
-        """
-        B, T = idx.shape
+    def embedded(self, idx, own=None):
+        """Token embeddings (B, T, C); own (B, T): the signal of each token, a <|step|>'s the one it opens."""
         x = self.embed(idx)
         if own is not None and self.config.conditioning in ("input", "token"):
             opens = idx == self.step_id
             x = x + self.signal_embedding(own.masked_fill(opens if self.config.conditioning == "input" else ~opens, NO_SIGNAL))
-        x = x * self.config.embed_scale
+        return x * self.config.embed_scale
+
+    def hidden(self, idx, own=None, cache=None, rows=None, lengths=None):
+        """Last hidden states (B, T, C) of idx (B, T); own: see `embedded`. With a cache: prefill, right-padded prompts of
+        these lengths (B,) begin the cache's rows (B,) anew."""
+        (B, T), reach = idx.shape, self.config.conv_width - 1
+        x = self.embedded(idx, own)
+        before, cos, sin = x.new_zeros(B, reach, x.size(-1)), self.cos[:T], self.sin[:T]
         if cache is None:
-            before = x.new_zeros(B, self.config.conv_width - 1, x.size(-1))
             for block in self.blocks:
-                x, _ = block(x, before, self.cos[:T], self.sin[:T])
+                x, _ = block(x, before, cos, sin)
             return self.norm(x)
-        cache.reserve(cache.longest + T)
-        where = cache.lengths[:, None] + torch.arange(T, device=idx.device)  # (B, T) position of every token
-        cos, sin = self.cos[where].unsqueeze(1), self.sin[where].unsqueeze(1)  # (B, 1, T, hs / 2)
-        # (B, 1, T, L): one token a row against all before it; the prefill is plainly causal
-        mask = (torch.arange(cache.longest + T, device=idx.device) <= where[:, :, None]).unsqueeze(1) if cache.longest else None
-        rows = torch.arange(B, device=idx.device)[:, None]
-        new = torch.full_like(cache.lengths, T) if lengths is None else lengths  # (B,) tokens that are no padding
-        newest = new[:, None] + torch.arange(self.config.conv_width - 1, device=idx.device)  # (B, width - 1) in the joined inputs
-        for layer, block in enumerate(self.blocks):
-            x, joined = block(x, cache.recent[layer], cos, sin, cache.kv[layer], (rows, where), mask)
-            cache.recent[layer] = joined[rows, newest]
-        cache.lengths, cache.longest = cache.lengths + new, cache.longest + T
+        cache.reserve(T)
+        cache.lengths[rows] = lengths
+        newest = torch.arange(B, device=idx.device)[:, None], lengths[:, None] + torch.arange(reach, device=idx.device)  # in the joined inputs
+        for block, layer in zip(self.blocks, cache.layers):
+            x, joined = block(x, before, cos, sin, layer, (rows[:, None], torch.arange(T, device=idx.device)))
+            layer.recent[rows] = joined[newest]
         return self.norm(x)
+
+    def next_hidden(self, token, cache, own=None):
+        """Last hidden states (B, C) of one more token (B,) in each of the cache's rows; own (B,): its signal."""
+        x, at = self.embedded(token[:, None], None if own is None else own[:, None]), cache.lengths[:, None]  # (B, 1, C), (B, 1)
+        L = cache.layers[0].k.size(2) if cache.static else int(at.max()) + 1
+        cache.reserve(L)
+        rows, mask = torch.arange(len(token), device=token.device)[:, None], (torch.arange(L, device=token.device) <= at)[:, None, None]  # (B, 1), (B, 1, 1, L)
+        cos, sin = self.cos[at].unsqueeze(1), self.sin[at].unsqueeze(1)  # (B, 1, 1, hs / 2)
+        for block, layer in zip(self.blocks, cache.layers):
+            x, joined = block(x, layer.recent, cos, sin, layer, (rows, at), mask)
+            layer.recent.copy_(joined[:, 1:])
+        cache.lengths += 1
+        return self.norm(x)[:, 0]
 
     def token_logits(self, hidden, signals=None):
         """Next-token logits (..., V) of hidden (..., C), conditioned on the signals (...) of the steps they belong to."""
@@ -268,15 +291,21 @@ def pick_device(wanted="auto"):
     return torch.device(wanted), "asked for"
 
 
-# Dense bf16 FLOP/s, from the makers' data sheets, by a part of the name that torch gives the GPU.
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
+# Dense bf16 FLOP/s and memory's bytes/s, from the makers' data sheets (the fastest variant), by a part of the name that torch gives the GPU.
+PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.04e12), "L40S": (362e12, 0.864e12), "L4": (121e12, 0.3e12),
+         "RTX 4090": (165e12, 1.008e12), "RTX 3090": (71e12, 0.936e12)}
+
+
+def gpu_peaks():
+    """(FLOP/s, bytes/s) of the GPU at hand; (None, None) without one, or where it is not in the table."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return next((peaks for part, peaks in PEAKS.items() if part in name), (None, None))
 
 
 def flops_utilisation(model, tokens_per_second, length):
     """Share of the GPU's peak that training's own arithmetic takes (appendix B of PaLM, arXiv 2204.02311): of each token of sequences
     of this mean length 6 FLOP a weight and 12 * n_layer * n_embd * length in attention. None without a GPU whose peak is known."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    peak = next((p for part, p in PEAKS.items() if part in name), None)
+    peak, _ = gpu_peaks()
     c, weights = model.config, sum(p.numel() for p in model.parameters())
     return peak and tokens_per_second * (6 * weights + 12 * c.n_layer * c.n_embd * length) / peak
 

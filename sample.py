@@ -17,10 +17,11 @@ import textwrap
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from annotate import annotate, check_outputs, write_atomically
@@ -81,26 +82,32 @@ def reason(model, tokenizer, questions, method="scaffold", flows=None, prune=Fal
     return out
 
 
-@torch.inference_mode()
-def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, tau=0.0, temperature=0.0, top_k=0, generator=None):
+@lru_cache(maxsize=1)
+def graphed(model, batch_size):
+    """(`next_hidden` as a CUDA graph, the cache that it works on); kept, since compiling takes longer than many an answer."""
+    return torch.compile(model.next_hidden, mode="reduce-overhead", fullgraph=True), KVCache(model.config, batch_size, model.lm_head.weight, model.config.block_size)
+
+
+@torch.no_grad()
+def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, tau=0.0, temperature=0.0, top_k=0, generator=None, graph=0):
     """Write on from each prompt (list of ids, its last <|step|> not included). Returns a Reasoning each.
 
     Whenever a row stands at a boundary the head names the next signal; that signal conditions every token of the step,
     its terminator included. tau, the confidence gate: where the head is less sure than that, Response Generation is forced
     and that step is the last one. A row ends at <|end|>, after max_tokens, where the model's positions end and, with
-    stages, after a conclusion.
+    stages, after a conclusion; it then leaves the batch. graph: in place of that, so many rows on a static cache, each
+    token one CUDA graph; the places of finished rows go to the next prompts once a quarter of them are free.
     """
-    device, scaffolded, step_id = model.lm_head.weight.device, method == "scaffold", tokenizer.step_id
-    lengths = torch.tensor([len(p) for p in prompts])
-    if int(lengths.max()) >= model.config.block_size - 1:
-        raise UserError(f"a question of {int(lengths.max())} tokens leaves no room in the model's {model.config.block_size}; shorten it")
-    idx = torch.tensor([p + [tokenizer.end_id] * (int(lengths.max()) - len(p)) for p in prompts], device=device)
-    given = torch.tensor([f + [-1] * (max(map(len, flows)) + 1 - len(f)) for f in flows], device=device)  # (B, K), -1: the head decides
-    lengths, rows = lengths.to(device), torch.arange(len(prompts), device=device)  # rows: the question each row of the batch works on
-    cache = KVCache(model.config, len(prompts), model.lm_head.weight)
-    h = model.hidden(idx, cache, lengths)[rows, lengths - 1]  # (B, C)
-    token, signal, n_step = torch.full_like(rows, step_id), torch.full_like(rows, NO_SIGNAL), torch.zeros_like(rows)
-    gated, probs, written = rows < 0, torch.zeros(len(rows), model.config.n_signals if scaffolded else 0, device=device), []
+    device, scaffolded, step_id, block_size = model.lm_head.weight.device, method == "scaffold", tokenizer.step_id, model.config.block_size
+    if (longest := max(map(len, prompts))) >= block_size - 1:
+        raise UserError(f"a question of {longest} tokens leaves no room in the model's {block_size}; shorten it")
+    given = torch.tensor([f + [-1] * (max(map(len, flows)) + 1 - len(f)) for f in flows], device=device)  # (N, K), -1: the head decides
+    limit = torch.tensor([min(len(p) + max_tokens, block_size) for p in prompts], device=device)  # (N,)
+    B = graph or len(prompts)
+    one_more, cache = graphed(model, B) if graph else (model.next_hidden, KVCache(model.config, B, model.lm_head.weight))
+    rows, signal, token, n_step = torch.full((4, B), -1, device=device)  # rows: the prompt each row of the batch works on; -1: none
+    gated, probs, h = rows >= 0, torch.zeros(B, model.config.n_signals if scaffolded else 0, device=device), model.lm_head.weight.new_zeros(B, model.config.n_embd)
+    waiting, written = list(range(len(prompts)))[::-1], []
 
     def next_signal(h):
         """New (signal, probs, gated, n_step) where a row stands at a boundary, the old ones elsewhere."""
@@ -110,10 +117,24 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
         new = torch.where(unsure, RESPONSE, torch.where(planned < 0, best, planned))
         return torch.where(opens, new, signal), torch.where(opens[:, None], p, probs), torch.where(opens, unsure, gated), n_step + opens
 
-    for _ in range(max_tokens):
+    while True:
+        free = (rows < 0).nonzero()[:, 0]
+        if waiting and 4 * len(free) >= B:
+            new = [waiting.pop() for _ in range(min(len(free), len(waiting)))]
+            at, lengths = free[: len(new)], torch.tensor([len(prompts[i]) for i in new], device=device)
+            idx = pad_sequence([torch.tensor(prompts[i], device=device) for i in new], batch_first=True)  # (K, T)
+            h[at] = model.hidden(idx, cache=cache, rows=at, lengths=lengths)[torch.arange(len(new), device=device), lengths - 1]
+            rows = rows.index_copy(0, at, torch.tensor(new, device=device))
+            token, signal, n_step = token.index_fill(0, at, step_id), signal.index_fill(0, at, NO_SIGNAL), n_step.index_fill(0, at, 0)
+        elif len(free) == len(rows):
+            return collect(written, len(prompts), tokenizer)
+        elif len(free) and not graph:
+            left = rows >= 0
+            rows, token, signal, n_step, gated, probs, h = (x[left] for x in (rows, token, signal, n_step, gated, probs, h))
+            cache.keep(left)
         if scaffolded and model.config.conditioning == "token":  # the boundary's own token shows the signal
             signal, probs, gated, n_step = next_signal(h)
-        h = model.hidden(token[:, None], cache, own=signal[:, None])[:, 0]
+        h = one_more(token, cache, signal)
         if scaffolded and model.config.conditioning != "token":
             signal, probs, gated, n_step = next_signal(h)
         logits = model.token_logits(h, signal if scaffolded else None).float()  # (B, V)
@@ -121,13 +142,9 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
         token = torch.where(gated & (token == step_id), tokenizer.end_id, token)  # nothing follows a forced answer
         logp = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
         written.append((rows, token, signal, logp, probs))
-        over = (token == tokenizer.end_id) | (stages & (token == step_id) & (signal % 7 == CONCLUSION)) | (cache.lengths >= model.config.block_size)
-        if over.any():  # finished rows leave the batch
-            rows, token, signal, n_step, gated, probs, h = (x[~over] for x in (rows, token, signal, n_step, gated, probs, h))
-            cache.keep(~over)
-            if not len(rows):
-                break
-    return collect(written, len(prompts), tokenizer)
+        over = (token == tokenizer.end_id) | (stages & (token == step_id) & (signal % 7 == CONCLUSION)) | (cache.lengths >= limit[rows])
+        rows = torch.where(over, -1, rows)
+        cache.lengths *= rows >= 0  # a free row stays where it is
 
 
 def collect(written, n, tokenizer):
@@ -135,6 +152,8 @@ def collect(written, n, tokenizer):
     out, parts = [Reasoning() for _ in range(n)], [[] for _ in range(n)]
     for position in written:
         for row, token, signal, logp, p in zip(*(x.tolist() for x in position)):
+            if row < 0:
+                continue
             r = out[row]
             r.tokens, r.logp, r.finished = r.tokens + 1, r.logp + logp, token == tokenizer.end_id
             if not parts[row]:
@@ -200,16 +219,17 @@ def signal_hits(model, tokenizer, traces, tau=0.0):
     return hits
 
 
-def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, choose="vote", **options):
+def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, choose="vote", compile=True, **options):
     """Let the student answer every row ("question", "answer"). Returns (result, records).
 
     signals: the head's own ("predicted"), those of the row's annotated trace ("gold", an oracle), or "random" ones; k and
-    choose: see `search`; options: see `reason`. result: the headline figures, also per task under "tasks", and under
+    choose: see `search`; compile: use CUDA graphs where there is CUDA; options: see `reason`. result: the headline figures, also per task under "tasks", and under
     "unseen" without the questions met in training; records: every row's steps with their signals and the checker's
     verdicts ("" is right). Raises UserError for gold signals where a row has no trace, and for any but a clone's own.
     """
     model, tokenizer, method, start = student["gpt"], student["tokenizer"], student["method"], time.time()
-    generator = torch.Generator(model.lm_head.weight.device).manual_seed(seed)
+    device = model.lm_head.weight.device
+    generator, graph = torch.Generator(device).manual_seed(seed), batch_size * (compile and device.type == "cuda")
     fits = [len(tokenizer.encode(r["question"].strip())) + 1 < model.config.block_size for r in rows]
     order = sorted((i for i in range(len(rows)) if fits[i]), key=lambda i: len(rows[i]["question"]))  # alike lengths together
     gold, answers, rng = annotated_traces(student, rows) if method == "scaffold" else {}, {}, random.Random(seed)
@@ -221,10 +241,10 @@ def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, cho
                "random": lambda i: rng.choices(range(model.config.n_signals), k=64)}[signals]
     answer_all = partial(search, k=k, choose=choose) if k > 1 else reason
     with tqdm(total=len(rows), desc="evaluating", unit="question", disable=None) as bar:
-        for i in range(0, len(order), batch_size):
-            chunk = order[i : i + batch_size]
+        at_once = len(order) if graph else batch_size  # a graph's rows take up the next questions by themselves
+        for chunk in (order[i : i + at_once] for i in range(0, len(order), at_once)):
             flows = {} if k > 1 else {"flows": [flow_of(j) for j in chunk]}
-            answers |= zip(chunk, answer_all(model, tokenizer, [rows[j]["question"] for j in chunk], method=method, generator=generator, **flows, **options))
+            answers |= zip(chunk, answer_all(model, tokenizer, [rows[j]["question"] for j in chunk], method=method, generator=generator, graph=graph, **flows, **options))
             bar.update(len(chunk))
     hits = dict(zip(gold, signal_hits(model, tokenizer, list(gold.values()), options.get("tau", 0.0))))
     obeyed = obedience(student, rows, answers) if method == "scaffold" else {}
@@ -337,6 +357,7 @@ class SampleConfig:
     batch_size: int = flag(64, "questions decoded at a time", low=1)
     seed: int = flag(0, "seed of the sampling", high=2**31)
     device: str = flag("auto", "cuda, mps or cpu", choices=("auto", "cuda", "mps", "cpu"))
+    compile: bool = flag(True, "with --eval: torch.compile and CUDA graphs on CUDA")
     out: str = flag("", "with --eval: where the generated traces go; empty: eval-<name of the file>.jsonl beside the checkpoint")
 
 
@@ -366,7 +387,7 @@ def main(argv=None):
             if not rows:
                 raise UserError(f"{config.eval}: no question of the tasks {config.tasks}")
         print(f"device: {device} ({why})")
-        result, records = evaluate(students[0], rows, config.batch_size, config.seed, config.signals, config.k, config.choose, **options)
+        result, records = evaluate(students[0], rows, config.batch_size, config.seed, config.signals, config.k, config.choose, config.compile, **options)
         write_atomically(out, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
         print(report({**result, "tokens_per_second": students[0]["tokens_per_second"]}))
         print(f"every trace with its verdicts: {out}")

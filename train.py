@@ -581,7 +581,7 @@ def train(config, saved=None):
     if stats:
         draw(stats, out / "annotation.png")
     student = load_checkpoint(out / "ckpt.pt", device)
-    result, records = evaluate(student, test_rows) if test_rows else ({"tasks": {}}, [])
+    result, records = evaluate(student, test_rows, compile=config.compile) if test_rows else ({"tasks": {}}, [])
     write_atomically(out / "traces.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
     for row in test_rows[:3]:
         print("\n" + printable(f"{row['question']}  (right: {row['answer']})"))

@@ -6,10 +6,11 @@ What it compares, each the median over pairs (A, B, B, A, ...):
     time_to_loss_vs_gpt2_adamw  seconds until GPT-2's last validation loss: GPT-2 / ours, both with the same learning rate schedule
     train_vs_transformers       tokens/s: the default student against Qwen3ForCausalLM of the same shape, both with AdamW
     decode_scaffold_vs_clone    seconds of decoding
-    decode_vs_transformers      tokens/s of 64 answers against its generate() with a cache, same weights, same text
+    decode_vs_transformers      tokens/s of 64 answers (CUDA: 256) against its generate() with a cache, same weights, same text
     decode_full_vs_transformers the same where no answer ends before its 150th token
     decode_vs_uncached          tokens/s against reading everything anew for every token
-    mfu                         model FLOPs utilisation of training, where the GPU's peak is known
+    mfu                         CUDA: model FLOPs utilisation of training at GPT-2's 124M shape, where the GPU's peak is known
+    bandwidth_1, bandwidth_256  CUDA: decoding at that shape in bf16, as a share of what reading weights, keys and values allows
 """
 import argparse
 import statistics
@@ -26,7 +27,7 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from annotate import annotate
 from data.algorithmic import prepare
-from model import GPT, flops_utilisation, gpt_config, pick_device
+from model import GPT, flops_utilisation, gpt_config, gpu_peaks, pick_device
 from sample import decode, reason
 from scaffold import Example, Tokenizer, batches, collate, encode_all
 from train import TrainConfig, as_trace, backward, learning_rate, validate
@@ -193,6 +194,19 @@ def utilisation(config, tokenizer, device, runs):
     return flops_utilisation(model, speed, config.block_size) or float("nan")
 
 
+def share_of_bandwidth(config, tokenizer, device, B, runs, prompt=64, new=512):
+    """Decode B answers of so many tokens in bf16; tokens/s over the limit B * bandwidth / (weights + B * t * KV), all in bytes, t the mean length read."""
+    model, bandwidth = GPT(config).to(device, torch.bfloat16).eval(), gpu_peaks()[1] or float("nan")
+    with torch.no_grad():
+        model.lm_head.weight[tokenizer.end_id] = 0  # no answer ends
+    prompts = np.random.default_rng(0).integers(0, tokenizer.step_id, (B, prompt)).tolist()
+    seconds, _, _ = paired(lambda i: decode(model, tokenizer, prompts, "clone", [[]] * B, new, graph=B), lambda i: None, runs)
+    speed, weights = B * new / seconds, 2 * sum(p.numel() for p in model.parameters())
+    kv = 2 * 2 * config.n_layer * config.n_kv_head * config.n_embd // config.n_head  # of one position
+    print(f"{'':28}{weights / 2e6:.0f}M parameters, {B} answers of {new}: {speed:,.0f} tokens/s")
+    return speed / (B * bandwidth / (weights + B * (prompt + new / 2) * kv))
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--device", default="auto", help="cuda, mps or cpu")
@@ -206,9 +220,9 @@ def main(argv=None):
     print(f"device: {device} ({why}), {torch.get_num_threads()} threads, torch {torch.__version__}" + ("" if transformers else "; transformers is not installed: its rows are skipped"))
 
     tasks = prepare.DEFAULT_TASKS.split(",")
-    traces, val_traces = ([as_trace(r) for r in annotate([r for r, _ in prepare.rows(tasks, split, n)])[0]] for split, n in (("train", 8000), ("val", 250)))
+    traces, val_traces = ([as_trace(r) for r in annotate([r for r, _ in prepare.rows(tasks, split, n)])[0]] for split, n in (("train", 8000), ("val", 256)))
     tokenizer = Tokenizer.train([" ".join([t.question, *(s.text for s in t.steps)]) for t in traces], 2048)
-    (examples, _), (val_examples, _) = (encode_all(t, tokenizer, 1024) for t in (traces, val_traces))
+    (examples, _), (val_examples, _) = (encode_all(t, tokenizer, 1024) for t in (traces, val_traces[:250]))
     batched, ratios = list(batches(examples, 8, np.random.default_rng(0))), {}
     config = gpt_config(4, tokenizer.vocab_size, 1024)
     tokens = statistics.mean(len(e.signals) for b in batched[:200] for e in b) * 80  # in ten steps
@@ -255,11 +269,12 @@ def main(argv=None):
     model = GPT(config).to(device)
     _, loss = Training(model, model.optimizers(0.01, 0.003, fused=device.type == "cuda"), batched, tokenizer, device, "clone").until(args.train, val_examples)
     model.eval()
-    questions = [t.question for t in val_traces[:64]]
-    answer = lambda method, n=300: lambda i: reason(model, tokenizer, questions, method, max_tokens=n)
+    cuda = device.type == "cuda"
+    questions = [t.question for t in val_traces[: 256 if cuda else 64]]
+    answer = lambda method, n=300: lambda i: reason(model, tokenizer, questions, method, max_tokens=n, graph=len(questions) * cuda)
     written = [r.tokens for r in answer("clone")(0)]
     assert [r.tokens for r in answer("scaffold")(0)] == written
-    what = f"tokens, 64 answers of {min(written)} to {max(written)}"
+    what = f"tokens, {len(questions)} answers of {min(written)} to {max(written)}"
     compare("decode_scaffold_vs_clone", "seconds, the same answers", answer("scaffold"), answer("clone"))
     if transformers:
         peer = qwen3(config).to(device).eval()
@@ -275,14 +290,17 @@ def main(argv=None):
         compare("decode_vs_transformers", what, answer("scaffold"), theirs(300, tokenizer.end_id), sum(written))
         with torch.no_grad():  # from now on no answer ends
             model.lm_head.weight[tokenizer.end_id] = peer.lm_head.weight[tokenizer.end_id] = 0
-        compare("decode_full_vs_transformers", "tokens, 64 answers of 150", answer("scaffold", 150), theirs(150, None), 64 * 150)
+        compare("decode_full_vs_transformers", f"tokens, {len(questions)} answers of 150", answer("scaffold", 150), theirs(150, None), len(questions) * 150)
     prompt = [p for q in questions if len(p := tokenizer.encode(q)[:40]) == 40][:8]
-    cached = lambda i: decode(model, tokenizer, prompt, "clone", [[]] * 8, 512)
+    cached = lambda i: decode(model, tokenizer, prompt, "clone", [[]] * 8, 512, graph=8 * cuda)
     idx = torch.tensor([p + [tokenizer.step_id] for p in prompt], device=device)
     compare("decode_vs_uncached", "tokens, 8 answers of 512", cached, lambda i: uncached(model, idx, 512), 8 * 512, min(args.pairs, 5))
 
-    if device.type == "cuda":
-        ratios["mfu"] = utilisation(gpt_config(12, 50304, 1024, width=768), tokenizer, device, args.pairs)
+    if cuda:
+        config = gpt_config(12, 50304, 1024, width=768)
+        ratios["mfu"] = utilisation(config, tokenizer, device, args.pairs)
+        for B in (1, 256):
+            ratios[f"bandwidth_{B}"] = share_of_bandwidth(config, tokenizer, device, B, min(args.pairs, 5))
     print("\n" + "\n".join(f"{name}: {value:.3f}" for name, value in ratios.items()))
 
 

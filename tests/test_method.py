@@ -122,7 +122,7 @@ def test_cached_equals_uncached_on_ragged_rows(model, examples, tokenizer):
     idx = torch.full((len(picked), max(prompts)), tokenizer.end_id)
     for row, e, p in zip(idx, picked, prompts):
         row[:p] = torch.from_numpy(e.ids[:p])
-    h = model.hidden(idx, cache, torch.tensor(prompts))
+    h = model.hidden(idx, cache=cache, rows=torch.arange(4), lengths=torch.tensor(prompts))
     for b, p in enumerate(prompts):
         torch.testing.assert_close(h[b, :p], full[b][0, :p], rtol=0, atol=1e-4)
     rows = list(range(len(picked)))
@@ -130,9 +130,9 @@ def test_cached_equals_uncached_on_ragged_rows(model, examples, tokenizer):
         if i == n_new // 2:  # a finished row leaves in the middle
             cache.keep(torch.tensor([True, True, False, True]))
             rows.remove(2)
-        h = model.hidden(torch.tensor([[picked[b].ids[prompts[b] + i]] for b in rows]), cache)
+        h = model.next_hidden(torch.tensor([picked[b].ids[prompts[b] + i] for b in rows]), cache)
         for k, b in enumerate(rows):
-            torch.testing.assert_close(h[k, 0], full[b][0, prompts[b] + i], rtol=0, atol=1e-4)
+            torch.testing.assert_close(h[k], full[b][0, prompts[b] + i], rtol=0, atol=1e-4)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import sample
 import train
 from annotate import annotate
 from data.algorithmic import check, prepare
@@ -45,15 +46,15 @@ def test_states_do_not_depend_on_padding_or_neighbours(model, tokenizer, rows):
     lengths, longest = torch.tensor([len(p) for p in prompts]), max(map(len, prompts))
     for filler in (tokenizer.end_id, 65):
         idx = torch.tensor([p + [filler] * (longest + 3 - len(p)) for p in prompts])
-        cache, written = KVCache(model.config, len(prompts), model.lm_head.weight), torch.arange(len(prompts))[:, None] + 66
-        batched, cached = model.hidden(idx), model.hidden(idx, cache, lengths)
-        later = [model.hidden(written, cache), model.hidden(written + 1, cache)]  # two tokens on from the prompts, each row at its own place
+        cache, written = KVCache(model.config, len(prompts), model.lm_head.weight), torch.arange(len(prompts)) + 66
+        batched, cached = model.hidden(idx), model.hidden(idx, cache=cache, rows=torch.arange(len(prompts)), lengths=lengths)
+        later = [model.next_hidden(written, cache), model.next_hidden(written + 1, cache)]  # two tokens on from the prompts, each row at its own place
         for b, p in enumerate(prompts):
             alone = model.hidden(torch.tensor([[*p, 66 + b, 67 + b]]))[0]
             for states in (batched[b, : len(p)], cached[b, : len(p)]):
                 assert (model.lm_head(states) - model.lm_head(alone[: len(p)])).abs().max() < 1e-4
             for t, states in enumerate(later):
-                assert (model.lm_head(states[b, 0]) - model.lm_head(alone[len(p) + t])).abs().max() < 1e-4
+                assert (model.lm_head(states[b]) - model.lm_head(alone[len(p) + t])).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("prune", (False, True))
@@ -143,3 +144,19 @@ def test_nothing_of_the_users_is_run():
         banned = re.findall(r"(?<![\w.])(?:eval|exec|compile|__import__)\(|\b(?:pickle|marshal|shelve|joblib|dill)\b|os\.system|shell=True|allow_pickle|literal_eval|yaml\.load|trust_remote_code", text)
         assert not banned, f"{path}: {banned}"
         assert all("weights_only=True" in line for line in text.splitlines() if "torch.load(" in line)
+
+
+@pytest.mark.parametrize("options", ({}, {"tau": 0.5, "flows": [[2, 4]] * 11}, {"prune": True}, {"method": "clone"}))
+def test_a_static_cache_with_refilled_rows_writes_the_same(student, rows, options, monkeypatch):
+    """As on CUDA, but for the graph itself: one fixed shape for all tokens, compiled whole and once; three rows take up the
+    next of eleven questions as they become free."""
+    real, compiled = torch.compile, []
+    monkeypatch.setattr(torch, "compile", lambda f, mode, fullgraph: compiled.append(mode) or real(f, backend="aot_eager", fullgraph=fullgraph))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    sample.graphed.cache_clear()
+    write = lambda **more: [(r.steps, r.tokens, r.finished, r.answer) for r in reason(student["gpt"], student["tokenizer"], [r["question"] for r in rows], max_tokens=60, **options, **more)]
+    assert write(graph=3) == write()
+    assert write(graph=3) == write()  # on memory that has been used
+    assert compiled == ["reduce-overhead"] and torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    sample.graphed.cache_clear()
