@@ -273,6 +273,174 @@ def draw_curves(metrics, path):
     figure.savefig(path, dpi=120)
 
 
+# ------------------------------------------------------------------------------------------------ one run
+def encoded_data(config):
+    """(tokenizer, training examples, their traces, validation examples, test rows, the annotation's report), with a report printed."""
+    traces, val_traces, test_rows, stats = load_data(config)
+    relabel(traces, config)
+    relabel(val_traces, config)
+    if stats:
+        print(describe(stats))
+    text = [" ".join([t.question, *(" " + s.text for s in t.steps)]) for t in traces]
+    tokenizer = Tokenizer(None) if config.tokenizer == "gpt2" else Tokenizer.train(text, config.vocab_size)
+    traces, val_traces = ([v for t in some for v in view(t, config.view)] for some in (traces, val_traces))
+    (examples, dropped), (val_examples, val_dropped) = (encode_all(t, tokenizer, config.block_size) for t in (traces, val_traces))
+    val_examples.sort(key=lambda e: len(e.ids))  # little padding
+    if dropped + val_dropped:
+        print(f"dropped {dropped} of {len(traces)} training and {val_dropped} of {len(val_traces)} validation traces: "
+              f"longer than --block_size {config.block_size}")
+    if not examples:
+        raise UserError(f"no trace fits into --block_size {config.block_size}")
+    print(f"{len(val_examples)} validation traces, {len(test_rows)} test questions, {len(examples)} training traces of "
+          f"{np.mean([len(e.ids) for e in examples]):.0f} tokens, vocabulary {tokenizer.vocab_size}")
+    return tokenizer, examples, traces, val_examples, test_rows, stats
+
+
+def restore(saved, done, model, optimizers, config):
+    """Put model and optimizers where the checkpoint left them. Returns its `done` in place of the new run's. Raises UserError
+    where the traces or the number of processes are not those that the run began with."""
+    out = Path(config.out_dir)
+    with reading(out / "ckpt.pt"):
+        before = saved["training"]["done"]
+        if before.keys() != done.keys():
+            raise ValueError("another state of training")
+        if before["data"] != done["data"]:
+            raise UserError(f"--data {config.data}: not the traces that the run in {out} began with; start anew without --resume")
+        if before["processes"] != WORLD:
+            raise UserError(f"--resume: the run in {out} has {before['processes']} processes, not {WORLD}; start as many")
+        model.load_state_dict(saved["model"])
+        for optimizer, state in zip(optimizers, saved["training"]["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        device = model.lm_head.weight.device
+        return {**before, "recent": [(v.to(device), ids) for v, ids in before["recent"]]}
+
+
+def train(config, saved=None):
+    """Train a student and let it answer; saved: the checkpoint to go on from."""
+    start, out = time.time(), Path(config.out_dir)
+    device, why = pick_device(config.device)
+    cuda = device.type == "cuda"
+    if WORLD > 1:
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if cuda else "gloo")
+        if RANK:
+            sys.stdout = open(os.devnull, "w")
+    print(f"device: {device} ({why}), {torch.get_num_threads()} threads, torch {torch.__version__}" + (f", {WORLD} processes" if WORLD > 1 else ""))
+    tokenizer, examples, traces, val_examples, test_rows, stats = encoded_data(config)
+    if config.show:
+        for e in examples[: config.show]:
+            print(show(e, tokenizer), "\n")
+        return
+
+    # the student
+    torch.manual_seed(config.seed)
+    model = GPT(gpt_config(config.depth, tokenizer.vocab_size, config.block_size, config.width, padding=-tokenizer.vocab_size % 64 if cuda else 0,
+                           n_signals=max(config.classes, len(SIGNALS)), conditioning=config.conditioning, signal_loss=config.signal_loss)).to(device)
+    optimizers = model.optimizers(config.muon_lr, config.adam_lr, fused=cuda)
+    print(f"{config.method}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, "
+          f"{model.config.n_layer} layers of {model.config.n_embd}, {model.config.n_head} heads")
+    fingerprint = hashlib.blake2b(b"".join(e.ids.tobytes() + e.signals.tobytes() for e in examples)).hexdigest()
+    done = {"data": fingerprint, "processes": WORLD, "step": 0, "tokens": 0, "seconds": 0.0,
+            "easy": 0, "all": 0, "recent": [], "metrics": []}  # easy, all: micro-batches drawn of the easy traces, of all
+    if saved:
+        done = restore(saved, done, model, optimizers, config)
+    forward = torch.compile(model, dynamic=True) if config.compile and cuda else model
+    if WORLD > 1:
+        forward = distributed(forward, config)
+    precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
+    questions, metrics, recent = {question_hash(t.question) for t in traces}, done["metrics"], done["recent"]
+
+    def save():
+        if not RANK:
+            state = {"optimizers": [o.state_dict() for o in optimizers], "done": {**done, "recent": [(v.cpu(), ids) for v, ids in recent]}}
+            save_checkpoint(out / "ckpt.pt", model, tokenizer, stats and stats["classifier"], config, questions,
+                            done["tokens"] / max(done["seconds"], 1e-9), state)
+            write_atomically(out / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in metrics))
+
+    # the loop
+    rng = np.random.default_rng(config.seed)
+    endless = lambda some: itertools.chain.from_iterable(batches(some, config.batch_size, rng) for _ in itertools.count())  # epoch after epoch
+    easy = [e for e in examples if traces[e.row].task in config.first_tasks.split(",")]
+    streams = {"easy": endless(easy or examples), "all": endless(examples)}
+    for name, stream in streams.items():  # resumed: go over what was learned
+        next(itertools.islice(stream, done[name], done[name]), None)
+    budget, began = config.minutes * 60, time.time() - done["seconds"]
+    bar = tqdm(total=round(budget) or config.max_steps, initial=round(done["seconds"]) if budget else done["step"], unit="s" if budget else "step",
+               desc="training", disable=bool(RANK) or None)
+    first = done["step"]
+    with stop_asked() as asked:
+        for step in itertools.count(first):
+            done |= {"step": step, "seconds": time.time() - began}
+            progress = done["seconds"] / budget if budget else step / config.max_steps
+            last = progress >= 1
+            stop = bool(asked) if WORLD == 1 else step % LOG == 0 and any_asked(asked, device)
+            if stop or last or step % config.eval_interval == 0:
+                pause = time.time()
+                if recent:
+                    check_finite(recent, step)
+                if val_examples and not stop and not RANK and not any((m["step"], m["split"]) == (step, "val") for m in metrics):
+                    token_loss, signal_loss = validate(model if WORLD > 1 else forward, val_examples, tokenizer, config, device, precision)
+                    metrics.append({"step": step, "split": "val", "token_loss": token_loss, "signal_loss": signal_loss})
+                    bar.write(f"step {step}: validation token loss {token_loss:.4f}, " + (f"signal loss {signal_loss:.4f}, " if config.method == "scaffold" else "")
+                              + f"{done['tokens'] / max(done['seconds'], 1e-9):,.0f} tokens/s")
+                if step > first or not saved:
+                    save()
+                began += time.time() - pause
+            if stop:
+                python = "python" if WORLD == 1 else "torchrun ..."
+                raise KeyboardInterrupt("" if RANK else f"stopped after step {step}; go on with: {python} train.py --resume --out_dir {out}")
+            if last:
+                break
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group.setdefault("peak_lr", group["lr"]) * learning_rate(progress, config)
+            name = "easy" if progress < config.first_share else "all"
+            drawn = [next(streams[name]) for _ in range(config.accumulate * WORLD)]
+            micro = [collate(b, tokenizer, config.signal_positions, 64 if cuda else 1) for b in drawn[RANK::WORLD]]
+            losses = backward(forward, micro, config, device, precision)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            done[name] += len(drawn)
+            done["tokens"] += sum(len(e.signals) for b in drawn for e in b)
+            recent.append((torch.stack((*losses, norm)), [traces[e.row].id for b in drawn for e in b]))
+            if (step + 1) % LOG == 0:
+                token_loss, signal_loss = check_finite(recent, step + 1)
+                recent.clear()
+                metrics.append({"step": step + 1, "split": "train", "token_loss": token_loss, "signal_loss": signal_loss})
+                bar.set_postfix_str(f"loss {token_loss:.3f}, {done['tokens'] / (time.time() - began):,.0f} tokens/s", refresh=False)
+            bar.update(min(done["seconds"], budget) - bar.n if budget else 1)
+    bar.close()
+    if WORLD > 1:
+        dist.destroy_process_group()
+    if not RANK:
+        finish(config, device, test_rows, stats, done, np.mean([len(e.ids) for e in examples]), start)
+
+
+def finish(config, device, test_rows, stats, done, length, start):
+    """Figures, answers to the test questions, and result.json of a run with traces of this mean length."""
+    out, metrics = Path(config.out_dir), done["metrics"]
+    draw_curves(metrics, out / "curves.png")
+    if stats:
+        draw(stats, out / "annotation.png")
+    student = load_checkpoint(out / "ckpt.pt", device)
+    model, speed = student["gpt"], student["tokens_per_second"]
+    result, records = evaluate(student, test_rows, compile=config.compile) if test_rows else ({"tasks": {}}, [])
+    write_atomically(out / "traces.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+    for row in test_rows[:3]:
+        print("\n" + printable(f"{row['question']}  (right: {row['answer']})"))
+        print("\n".join(lines_of(reason(model, student["tokenizer"], [row["question"]], config.method)[0], row["question"])))
+    result |= {"validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in metrics if m["split"] == "val"],
+               "steps_per_second": done["step"] / max(done["seconds"], 1e-9), "tokens_per_second": speed, "seconds": time.time() - start,
+               "steps": done["step"], "flops_utilisation": flops_utilisation(model, speed / WORLD, length),
+               "parameters": sum(p.numel() for p in model.parameters())}
+    write_atomically(out / "result.json", json.dumps({**result, "config": asdict(config), "torch": torch.__version__}, indent=1))
+    print("\n" + report(result))
+    print(f"checkpoint, figures, traces and result: {out}{os.sep}")
+
+
 # ------------------------------------------------------------------------------------------ experiments
 def run_cell(cell):
     """One student of the grid in a process of its own, one thread: train, then evaluate under every decoding. Returns rows."""
@@ -448,150 +616,6 @@ def draw_sizes(rows, path):
             ax.legend(*ax.get_legend_handles_labels())
         column[-1].set_xlabel("teacher traces")
     figure.savefig(path, dpi=120)
-
-
-def train(config, saved=None):
-    """Train a student and let it answer; saved: the checkpoint to go on from."""
-    start, out = time.time(), Path(config.out_dir)
-    device, why = pick_device(config.device)
-    if WORLD > 1:
-        if device.type == "cuda":
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        if RANK:
-            sys.stdout = open(os.devnull, "w")
-    print(f"device: {device} ({why}), {torch.get_num_threads()} threads, torch {torch.__version__}" + (f", {WORLD} processes" if WORLD > 1 else ""))
-
-    # data: traces -> tokenizer -> ids, signals and masks
-    train_traces, val_traces, test_rows, stats = load_data(config)
-    relabel(train_traces, config)
-    relabel(val_traces, config)
-    if stats:
-        print(describe(stats))
-    text = [" ".join([t.question, *(" " + s.text for s in t.steps)]) for t in train_traces]
-    tokenizer = Tokenizer(None) if config.tokenizer == "gpt2" else Tokenizer.train(text, config.vocab_size)
-    train_traces, val_traces = ([v for t in some for v in view(t, config.view)] for some in (train_traces, val_traces))
-    (examples, dropped), (val_examples, val_dropped) = (encode_all(t, tokenizer, config.block_size) for t in (train_traces, val_traces))
-    val_examples.sort(key=lambda e: len(e.ids))  # little padding
-    if dropped + val_dropped:
-        print(f"dropped {dropped} of {len(train_traces)} training and {val_dropped} of {len(val_traces)} validation traces: longer than --block_size {config.block_size}")
-    if not examples:
-        raise UserError(f"no trace fits into --block_size {config.block_size}")
-    print(f"{len(val_examples)} validation traces, {len(test_rows)} test questions, {len(examples)} training traces of {np.mean([len(e.ids) for e in examples]):.0f} tokens, vocabulary {tokenizer.vocab_size}")
-    if config.show:
-        for e in examples[: config.show]:
-            print(show(e, tokenizer), "\n")
-        return
-    questions = {question_hash(t.question) for t in train_traces}
-
-    # student
-    torch.manual_seed(config.seed)
-    cuda = device.type == "cuda"
-    shape = gpt_config(config.depth, tokenizer.vocab_size, config.block_size, config.width, padding=-tokenizer.vocab_size % 64 if cuda else 0, n_signals=max(config.classes, len(SIGNALS)),
-                       conditioning=config.conditioning, signal_loss=config.signal_loss)
-    model = GPT(shape).to(device)
-    optimizers = model.optimizers(config.muon_lr, config.adam_lr, fused=cuda)
-    print(f"{config.method}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, "
-          f"{model.config.n_layer} layers of {model.config.n_embd}, {model.config.n_head} heads")
-    data = hashlib.blake2b(b"".join(e.ids.tobytes() + e.signals.tobytes() for e in examples)).hexdigest()
-    done = {"data": data, "processes": WORLD, "step": 0, "tokens": 0, "seconds": 0.0, "easy": 0, "all": 0, "recent": [], "metrics": []}  # micro-batches drawn: easy, all
-    if saved:
-        with reading(out / "ckpt.pt"):
-            before = saved["training"]["done"]
-            if before.keys() != done.keys():
-                raise ValueError("another state of training")
-            if before["data"] != data:
-                raise UserError(f"--data {config.data}: not the traces that the run in {out} began with; start anew without --resume")
-            if before["processes"] != WORLD:
-                raise UserError(f"--resume: the run in {out} has {before['processes']} processes, not {WORLD}; start as many")
-            model.load_state_dict(saved["model"])
-            for optimizer, state in zip(optimizers, saved["training"]["optimizers"], strict=True):
-                optimizer.load_state_dict(state)
-            done = {**before, "recent": [(v.to(device), ids) for v, ids in before["recent"]]}
-    forward = torch.compile(model, dynamic=True) if config.compile and cuda else model
-    if WORLD > 1:
-        forward = distributed(forward, config)
-    precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
-    metrics, recent = done["metrics"], done["recent"]
-
-    def save():
-        if not RANK:
-            state = {"optimizers": [o.state_dict() for o in optimizers], "done": {**done, "recent": [(v.cpu(), ids) for v, ids in recent]}}
-            save_checkpoint(out / "ckpt.pt", model, tokenizer, stats and stats["classifier"], config, questions, done["tokens"] / max(done["seconds"], 1e-9), state)
-            write_atomically(out / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in metrics))
-
-    # the loop
-    rng = np.random.default_rng(config.seed)
-    endless = lambda some: itertools.chain.from_iterable(batches(some, config.batch_size, rng) for _ in itertools.count())  # epoch after epoch
-    easy = [e for e in examples if train_traces[e.row].task in config.first_tasks.split(",")]
-    streams = {"easy": endless(easy or examples), "all": endless(examples)}
-    for name, stream in streams.items():  # resumed: go over what was learned
-        next(itertools.islice(stream, done[name], done[name]), None)
-    budget, began = config.minutes * 60, time.time() - done["seconds"]
-    bar = tqdm(total=round(budget) or config.max_steps, initial=round(done["seconds"]) if budget else done["step"], unit="s" if budget else "step", desc="training", disable=bool(RANK) or None)
-    first = done["step"]
-    with stop_asked() as asked:
-        for step in itertools.count(first):
-            done |= {"step": step, "seconds": time.time() - began}
-            progress = done["seconds"] / budget if budget else step / config.max_steps
-            last = progress >= 1
-            stop = bool(asked) if WORLD == 1 else step % LOG == 0 and any_asked(asked, device)
-            if stop or last or step % config.eval_interval == 0:
-                pause = time.time()
-                if recent:
-                    check_finite(recent, step)
-                if val_examples and not stop and not RANK and not any((m["step"], m["split"]) == (step, "val") for m in metrics):
-                    token_loss, signal_loss = validate(model if WORLD > 1 else forward, val_examples, tokenizer, config, device, precision)
-                    metrics.append({"step": step, "split": "val", "token_loss": token_loss, "signal_loss": signal_loss})
-                    bar.write(f"step {step}: validation token loss {token_loss:.4f}, " + (f"signal loss {signal_loss:.4f}, " if config.method == "scaffold" else "") + f"{done['tokens'] / max(done['seconds'], 1e-9):,.0f} tokens/s")
-                if step > first or not saved:
-                    save()
-                began += time.time() - pause
-            if stop:
-                raise KeyboardInterrupt("" if RANK else f"stopped after step {step}; go on with: {'python' if WORLD == 1 else 'torchrun ...'} train.py --resume --out_dir {out}")
-            if last:
-                break
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group.setdefault("peak_lr", group["lr"]) * learning_rate(progress, config)
-            name = "easy" if progress < config.first_share else "all"
-            drawn = [next(streams[name]) for _ in range(config.accumulate * WORLD)]
-            losses = backward(forward, [collate(b, tokenizer, config.signal_positions, 64 if cuda else 1) for b in drawn[RANK::WORLD]], config, device, precision)
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            done[name] += len(drawn)
-            done["tokens"] += sum(len(e.signals) for b in drawn for e in b)
-            recent.append((torch.stack((*losses, norm)), [train_traces[e.row].id for b in drawn for e in b]))
-            if (step + 1) % LOG == 0:
-                token_loss, signal_loss = check_finite(recent, step + 1)
-                recent.clear()
-                metrics.append({"step": step + 1, "split": "train", "token_loss": token_loss, "signal_loss": signal_loss})
-                bar.set_postfix_str(f"loss {token_loss:.3f}, {done['tokens'] / (time.time() - began):,.0f} tokens/s", refresh=False)
-            bar.update(min(done["seconds"], budget) - bar.n if budget else 1)
-    bar.close()
-    if WORLD > 1:
-        dist.destroy_process_group()
-    if RANK:
-        return
-
-    # what it learned
-    draw_curves(metrics, out / "curves.png")
-    if stats:
-        draw(stats, out / "annotation.png")
-    student = load_checkpoint(out / "ckpt.pt", device)
-    result, records = evaluate(student, test_rows, compile=config.compile) if test_rows else ({"tasks": {}}, [])
-    write_atomically(out / "traces.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
-    for row in test_rows[:3]:
-        print("\n" + printable(f"{row['question']}  (right: {row['answer']})"))
-        print("\n".join(lines_of(reason(student["gpt"], tokenizer, [row["question"]], config.method)[0], row["question"])))
-    result |= {"validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in metrics if m["split"] == "val"],
-               "steps_per_second": step / max(done["seconds"], 1e-9), "tokens_per_second": student["tokens_per_second"], "seconds": time.time() - start, "steps": step,
-               "flops_utilisation": flops_utilisation(model, student["tokens_per_second"] / WORLD, np.mean([len(e.ids) for e in examples])), "parameters": sum(p.numel() for p in model.parameters())}
-    write_atomically(out / "result.json", json.dumps({**result, "config": asdict(config), "torch": torch.__version__}, indent=1))
-    print("\n" + report(result))
-    print(f"checkpoint, figures, traces and result: {out}{os.sep}")
 
 
 def main(argv=None):
