@@ -5,6 +5,7 @@ What it compares, each the median over pairs (A, B, B, A, ...):
     train_vs_gpt2_block         tokens/s: the default student and its optimizers, against a plain GPT-2 block of the same depth and width with AdamW
     time_to_loss_vs_gpt2_adamw  seconds until GPT-2's last validation loss: GPT-2 / ours, both with the same learning rate schedule
     train_vs_transformers       tokens/s: the default student against Qwen3ForCausalLM of the same shape, both with AdamW
+    train_vs_transformers_random  the same where its batches are drawn at random, its Trainer's default, ours alike in length; padding is no token
     decode_scaffold_vs_clone    seconds of decoding
     decode_vs_transformers      tokens/s of 64 answers (CUDA: 256) against its generate() with a cache, same weights, same text
     decode_full_vs_transformers the same where no answer ends before its 150th token
@@ -242,15 +243,17 @@ def main(argv=None):
         """Time a(i) against b(i); the ratio is that of speeds, or of seconds where nothing is counted per second."""
         seconds, other, ratio = paired(a, b, pairs)
         ratios[name] = ratio if per_s == 1.0 else 1 / ratio
-        print(f"{name:28}{what:60}" + (f"{1000 * seconds:9.0f} ms {1000 * other:9.0f} ms" if per_s == 1.0 else f"{per_s / seconds:9,.0f}/s  {per_s / other:9,.0f}/s") + f"{ratios[name]:9.3f}", flush=True)
+        print(f"{name:30}{what:60}" + (f"{1000 * seconds:9.0f} ms {1000 * other:9.0f} ms" if per_s == 1.0 else f"{per_s / seconds:9,.0f}/s  {per_s / other:9,.0f}/s") + f"{ratios[name]:9.3f}", flush=True)
 
     compare("train_scaffold_vs_clone", "ten training steps", ours().run, ours("clone").run)
     compare("train_vs_gpt2_block", "training tokens", ours().run, plain().run, tokens)
     if transformers:
-        torch.manual_seed(0)
-        peer = Peer(config).to(device)
-        compare("train_vs_transformers", "training tokens", ours("clone", adamw=True).run,
-                Training(peer, [torch.optim.AdamW(peer.parameters(), lr=1e-3, fused=True)], batched, tokenizer, device, "clone").run, tokens)
+        order = np.random.default_rng(0).permutation(len(examples))
+        for name, its in (("train_vs_transformers", batched), ("train_vs_transformers_random", [[examples[j] for j in order[i : i + 8]] for i in range(0, 1600, 8)])):
+            torch.manual_seed(0)
+            peer = Peer(config).to(device)
+            optimizers = [torch.optim.AdamW(peer.parameters(), lr=1e-3, fused=True)]
+            compare(name, "training tokens", ours("clone", adamw=True).run, Training(peer, optimizers, its, tokenizer, device, "clone").run, tokens)
 
     times = []
     for seed in range(args.runs):

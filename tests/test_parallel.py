@@ -1,8 +1,11 @@
 """torchrun: two processes learn from one global batch what one process learns from it."""
 import json
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import torch.distributed as dist
 
 import train
 from conftest import TINY
-from model import GPT, gpt_config
+from model import GPT, gpt_config, read_checkpoint
 from scaffold import UserError, batches, collate, read_jsonl
 from train import TrainConfig, backward
 
@@ -60,21 +63,28 @@ def test_two_processes_have_the_gradients_of_one(flags, examples, tokenizer, tmp
 
 
 def test_torchrun_end_to_end(tmp_path):
-    """Two processes with 1 micro-batch each report the losses of one with 2, write every row once, and resume as two."""
-    argv = [*TINY, "--n_train", "60", "--n_val", "10", "--n_test", "4", "--depth", "1", "--eval_interval", "25"]
-    train.main([*argv, "--max_steps", "50", "--accumulate", "2", "--out_dir", str(tmp_path / "one")])
+    """Two processes with 1 micro-batch each report the losses of one with 2, write every row once; a signal to one of them stops
+    both at the same step, and resumed they come to the same end."""
+    argv = [*TINY, "--n_train", "60", "--n_val", "10", "--n_test", "4", "--depth", "1", "--max_steps", "250", "--eval_interval", "100"]
+    train.main([*argv, "--accumulate", "2", "--out_dir", str(tmp_path / "one")])
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", train.__file__]
-    done = subprocess.run([*launch, *argv, "--max_steps", "50", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("2 processes") == 1 and done.stdout.count("\naccuracy: ") == 1
+    running = subprocess.Popen([*launch, *argv, "--out_dir", str(tmp_path / "two")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "two" / "ckpt.pt").exists() and running.poll() is None:
+        time.sleep(0.01)
+    workers = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(workers[-1]), signal.SIGTERM)
+    printed, errors = running.communicate()
+    assert running.returncode and printed.count("2 processes") == 1 and errors.count("go on with: torchrun") == 1
+    step = read_checkpoint(tmp_path / "two" / "ckpt.pt")["training"]["done"]["step"]
+    assert 0 < step < 250 and step % train.LOG == 0
+    with pytest.raises(UserError, match="has 2 processes, not 1"):
+        train.main(["--resume", "--out_dir", str(tmp_path / "two")])
+    done = subprocess.run([*launch, "--resume", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("\naccuracy: ") == 1, done.stderr[-2000:]
     one, two = (read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert [(m["step"], m["split"]) for m in one] == [(m["step"], m["split"]) for m in two]
     for a, b in zip(one, two):
-        assert abs(a["token_loss"] - b["token_loss"]) < 2e-3 * a["token_loss"]
+        assert abs(a["token_loss"] - b["token_loss"]) < 1e-2 * a["token_loss"]
     assert json.loads((tmp_path / "two" / "result.json").read_text())["tokens_per_second"] > 0
-    with pytest.raises(UserError, match="has 2 processes, not 1"):
-        train.main(["--resume", "--out_dir", str(tmp_path / "two")])
-    done = subprocess.run([*launch, "--resume", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)  # nothing left to do
-    assert done.returncode == 0 and done.stdout.count("\naccuracy: ") == 1
     done = subprocess.run([*launch, *argv, "--minutes", "1", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)
     assert done.returncode and "clocks" in done.stderr
