@@ -180,8 +180,8 @@ class GPT(nn.Module):
         self.signal_embedding = nn.Embedding(NO_SIGNAL + 1, c.n_embd, padding_idx=NO_SIGNAL)  # no signal: zero
         self.signal_head = nn.Linear(c.n_embd, c.n_signals)
         head_size = c.n_embd // c.n_head
-        angle = torch.arange(c.block_size)[:, None] * c.rope_base ** (-torch.arange(0, head_size, 2) / head_size)
-        self.register_buffer("cos", angle.cos(), persistent=False)  # (block_size, hs / 2)
+        angle = torch.arange(-(-c.block_size // 64) * 64)[:, None] * c.rope_base ** (-torch.arange(0, head_size, 2) / head_size)
+        self.register_buffer("cos", angle.cos(), persistent=False)  # (block_size, hs / 2), and as many rows as `collate` may pad to
         self.register_buffer("sin", angle.sin(), persistent=False)
         self.apply(self._init)
         nn.init.zeros_(self.signal_embedding.weight)
@@ -298,8 +298,8 @@ PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2
 
 def gpu_peaks():
     """(FLOP/s, bytes/s) of the GPU at hand; (None, None) without one, or where it is not in the table."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return next((peaks for part, peaks in PEAKS.items() if part in name), (None, None))
+    name = torch.cuda.get_device_name().replace("-", " ") if torch.cuda.is_available() else ""
+    return next((peaks for part, peaks in PEAKS.items() if f" {part} " in f" {name} "), (None, None))  # a GH200 is no H200
 
 
 def flops_utilisation(model, tokens_per_second, length):

@@ -105,7 +105,7 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
     limit = torch.tensor([min(len(p) + max_tokens, block_size) for p in prompts], device=device)  # (N,)
     B = graph or len(prompts)
     one_more, cache = graphed(model, B) if graph else (model.next_hidden, KVCache(model.config, B, model.lm_head.weight))
-    rows, signal, token, n_step = torch.full((4, B), -1, device=device)  # rows: the prompt each row of the batch works on; -1: none
+    rows, signal, token, n_step = (torch.full((B,), x, device=device) for x in (-1, NO_SIGNAL, step_id, 0))  # rows: the prompt each row works on; -1: none
     gated, probs, h = rows >= 0, torch.zeros(B, model.config.n_signals if scaffolded else 0, device=device), model.lm_head.weight.new_zeros(B, model.config.n_embd)
     waiting, written = list(range(len(prompts)))[::-1], []
 
@@ -150,18 +150,17 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
 def collect(written, n, tokenizer):
     """The n Reasonings in what `decode` wrote position by position."""
     out, parts = [Reasoning() for _ in range(n)], [[] for _ in range(n)]
-    for position in written:
-        for row, token, signal, logp, p in zip(*(x.tolist() for x in position)):
-            if row < 0:
-                continue
-            r = out[row]
-            r.tokens, r.logp, r.finished = r.tokens + 1, r.logp + logp, token == tokenizer.end_id
-            if not parts[row]:
-                r.steps.append(Step(signal, ""))
-                r.probs.append(p)
-            parts[row].append(token)
-            if token in (tokenizer.step_id, tokenizer.end_id):
-                r.steps[-1].text, parts[row] = tokenizer.decode(parts[row]), []
+    for row, token, signal, logp, p in zip(*(torch.cat(column).tolist() for column in zip(*written))):
+        if row < 0:
+            continue
+        r = out[row]
+        r.tokens, r.logp, r.finished = r.tokens + 1, r.logp + logp, token == tokenizer.end_id
+        if not parts[row]:
+            r.steps.append(Step(signal, ""))
+            r.probs.append(p)
+        parts[row].append(token)
+        if token in (tokenizer.step_id, tokenizer.end_id):
+            r.steps[-1].text, parts[row] = tokenizer.decode(parts[row]), []
     for r, part in zip(out, parts):
         if part:
             r.steps[-1].text = tokenizer.decode(part)
@@ -241,7 +240,7 @@ def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, cho
                "random": lambda i: rng.choices(range(model.config.n_signals), k=64)}[signals]
     answer_all = partial(search, k=k, choose=choose) if k > 1 else reason
     with tqdm(total=len(rows), desc="evaluating", unit="question", disable=None) as bar:
-        at_once = len(order) if graph else batch_size  # a graph's rows take up the next questions by themselves
+        at_once = len(rows) if graph else batch_size  # a graph's rows take up the next questions by themselves
         for chunk in (order[i : i + at_once] for i in range(0, len(order), at_once)):
             flows = {} if k > 1 else {"flows": [flow_of(j) for j in chunk]}
             answers |= zip(chunk, answer_all(model, tokenizer, [rows[j]["question"] for j in chunk], method=method, generator=generator, graph=graph, **flows, **options))

@@ -38,7 +38,7 @@ except ImportError:  # Windows: two runs in one folder go unnoticed there
 
 from annotate import annotate, check_outputs, describe, draw, write_atomically
 from data.algorithmic import prepare
-from model import GPT, flops_utilisation, gpt_config, load_checkpoint, pick_device, read_checkpoint, reading, save_checkpoint
+from model import GPT, checked_config, flops_utilisation, gpt_config, load_checkpoint, pick_device, read_checkpoint, reading, save_checkpoint
 from sample import evaluate, lines_of, load_questions, reason, report
 from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, parse_flags, printable, question_hash, read_jsonl, read_traces, run,
                       show, taxonomy, to_trace, view)
@@ -195,7 +195,7 @@ def send(x, device):
 
 def distributed(forward, config):
     """The model under DistributedDataParallel, which must be told where some weights stay without a gradient."""
-    return DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=config.method == "clone" or config.conditioning == "none")
+    return DistributedDataParallel(forward, find_unused_parameters=config.method == "clone" or config.conditioning == "none")
 
 
 def any_asked(asked, device):
@@ -335,7 +335,9 @@ def train(config, saved=None):
 
     # the student
     torch.manual_seed(config.seed)
-    model = GPT(gpt_config(config.depth, tokenizer.vocab_size, config.block_size, config.width, padding=-tokenizer.vocab_size % 64 if cuda else 0,
+    with reading(out / "ckpt.pt"):  # a run that goes on, on whatever device, keeps its shape
+        padding = checked_config(saved["gpt"], saved["model"]).padding if saved else -tokenizer.vocab_size % 64 * cuda
+    model = GPT(gpt_config(config.depth, tokenizer.vocab_size, config.block_size, config.width, padding=padding,
                            n_signals=max(config.classes, len(SIGNALS)), conditioning=config.conditioning, signal_loss=config.signal_loss)).to(device)
     optimizers = model.optimizers(config.muon_lr, config.adam_lr, fused=cuda)
     print(f"{config.method}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, "
@@ -345,7 +347,10 @@ def train(config, saved=None):
             "easy": 0, "all": 0, "recent": [], "metrics": []}  # easy, all: micro-batches drawn of the easy traces, of all
     if saved:
         done = restore(saved, done, model, optimizers, config)
-    forward = torch.compile(model, dynamic=True) if config.compile and cuda else model
+    forward = model
+    if config.compile and cuda:
+        torch.compiler.reset()  # what earlier runs of this process compiled would count towards a limit
+        forward = torch.compile(model, dynamic=True)
     if WORLD > 1:
         forward = distributed(forward, config)
     precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
@@ -412,6 +417,9 @@ def train(config, saved=None):
                 metrics.append({"step": step + 1, "split": "train", "token_loss": token_loss, "signal_loss": signal_loss})
                 bar.set_postfix_str(f"loss {token_loss:.3f}, {done['tokens'] / (time.time() - began):,.0f} tokens/s", refresh=False)
             bar.update(min(done["seconds"], budget) - bar.n if budget else 1)
+            if cuda and step == first:  # compiling is no training
+                torch.cuda.synchronize()
+                began = time.time() - done["seconds"]
     bar.close()
     if WORLD > 1:
         dist.destroy_process_group()
@@ -447,7 +455,7 @@ def run_cell(cell):
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as out, open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
         main([*argv_of(cell), "--n_test", "0", "--out_dir", out])
-        trained, student = json.loads((Path(out) / "result.json").read_text()), load_checkpoint(Path(out) / "ckpt.pt", pick_device()[0])
+        trained, student = json.loads((Path(out) / "result.json").read_text()), load_checkpoint(Path(out) / "ckpt.pt", pick_device(cell["flags"].get("device", "auto"))[0])
         tasks, embedded, rows = cell["flags"]["tasks"].split(","), "data" not in cell["flags"], []
         for name, how in cell["decodings"].items():
             how, ceiling = dict(how), 1.0  # without gold signals nobody knows it

@@ -185,6 +185,8 @@ def uncached(model, idx, n):
 
 def utilisation(config, tokenizer, device, runs):
     """Train the scaffold of this shape on random tokens, 8 rows at a time; its model FLOPs utilisation (nan: a GPU of unknown peak)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     rng, model = np.random.default_rng(0), GPT(config).to(device)
     rows = [Example(rng.integers(0, config.vocab_size - 2, config.block_size + 1), np.zeros(config.block_size, dtype=np.int8)) for _ in range(80)]
     training = Training(model, model.optimizers(0.01, 0.003, fused=device.type == "cuda"), [rows[i : i + 8] for i in range(0, 80, 8)] * 20, tokenizer, device)

@@ -53,6 +53,19 @@ def annotated(tmp_path):
     return ["--data", str(tmp_path / "annotated.jsonl"), "--depth", "1", "--max_steps", "90", "--eval_interval", "1", "--device", "cpu"]
 
 
+def test_a_padded_vocabulary_stays_on_another_device(tmp_path, stop_before, monkeypatch):
+    """A run begun on a GPU, where the embedding has more rows than there are tokens, goes on where it would have none."""
+    plain = train.gpt_config
+    monkeypatch.setattr(train, "gpt_config", lambda *args, padding, **others: plain(*args, padding=7, **others))
+    stop_before(9)
+    with pytest.raises(KeyboardInterrupt):
+        train.main([*SMALL, "--max_steps", "12", "--out_dir", str(tmp_path)])
+    monkeypatch.setattr(train, "gpt_config", plain)
+    train.main(["--resume", "--out_dir", str(tmp_path)])
+    saved = read_checkpoint(tmp_path / "ckpt.pt")
+    assert saved["gpt"]["padding"] == 7 and saved["training"]["done"]["step"] == 12
+
+
 def test_resumed_is_uninterrupted(tmp_path, stop_before, capsys):
     """Model, both optimizers, data order, schedule and metrics; stopped in the easy share, at a validation and at no validation, resumed
     with other flags and with none."""

@@ -159,4 +159,5 @@ def test_a_static_cache_with_refilled_rows_writes_the_same(student, rows, option
     assert write(graph=3) == write()
     assert write(graph=3) == write()  # on memory that has been used
     assert compiled == ["reduce-overhead"] and torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert write(graph=16) == write()  # rows that never get a question
     sample.graphed.cache_clear()
