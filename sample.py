@@ -105,8 +105,10 @@ def decode(model, tokenizer, prompts, method, flows, max_tokens, stages=False, t
     limit = torch.tensor([min(len(p) + max_tokens, block_size) for p in prompts], device=device)  # (N,)
     B = graph or len(prompts)
     one_more, cache = graphed(model, B) if graph else (model.next_hidden, KVCache(model.config, B, model.lm_head.weight))
-    rows, signal, token, n_step = (torch.full((B,), x, device=device) for x in (-1, NO_SIGNAL, step_id, 0))  # rows: the prompt each row works on; -1: none
-    gated, probs, h = rows >= 0, torch.zeros(B, model.config.n_signals if scaffolded else 0, device=device), model.lm_head.weight.new_zeros(B, model.config.n_embd)
+    # of every row of the batch: its prompt (-1: none), newest token, the signal and number of its step, whether the gate forced that
+    rows, token, signal, n_step, gated = (torch.full((B,), x, device=device) for x in (-1, step_id, NO_SIGNAL, 0, False))
+    probs = torch.zeros(B, model.config.n_signals if scaffolded else 0, device=device)  # P(signal) before its step
+    h = model.lm_head.weight.new_zeros(B, model.config.n_embd)  # its last hidden state
     waiting, written = list(range(len(prompts)))[::-1], []
 
     def next_signal(h):
