@@ -30,7 +30,8 @@ from data.benchmarks.answers import extract, same
 from scaffold import KEYWORDS, RESPONSE, SIGNALS, UserError, flag, parse_flags, read_jsonl, run
 
 # Longest keyword first; bullets, emphasis and an interjection may stand before it ("**Hmm, wait** ...").
-OPENING = re.compile(r"[\s>*_#\"'“‘(-]*(?:(?:okay|ok|alright|hmm+|well|yes|yeah|right|oh|ah)\b[,.!… ]+)?(" + "|".join(re.escape(k) for k in sorted(KEYWORDS, key=len, reverse=True)) + r")(?!\w)", re.I)
+OPENING = re.compile(r"[\s>*_#\"'“‘(-]*(?:(?:okay|ok|alright|hmm+|well|yes|yeah|right|oh|ah)\b[,.!… ]+)?"
+                     "(" + "|".join(re.escape(k) for k in sorted(KEYWORDS, key=len, reverse=True)) + r")(?!\w)", re.I)
 
 
 def split_steps(trace):
@@ -151,7 +152,8 @@ async def ask_all(requests, config, journal, what):
                     why = f"{type(e).__name__} {e}"
             else:
                 if not there and len(replies) == before:  # and nobody else had more luck meanwhile
-                    raise UserError(f"{config.base_url}: no reply in {config.tries} tries ({why.splitlines()[0][:100]}); the same command goes on from what has come")
+                    raise UserError(f"{config.base_url}: no reply in {config.tries} tries ({why.splitlines()[0][:100]}); "
+                                    "the same command goes on from what has come")
                 missing += 1
                 return
             f.write(json.dumps({"key": key, **reply}).encode() + b"\n")
@@ -232,8 +234,9 @@ def llm_signals(rows, config, journal, at_once=40, longest=400):
             prompt = LABEL.format(n=len(some), question=row["question"], steps=listed, signals="\n".join(f"{s}: {m}" for s, m in zip(SIGNALS, MEANING)))
             array = {"type": "array", "items": {"type": "string", "enum": SIGNALS}, "minItems": len(some), "maxItems": len(some)}
             schema = {"type": "object", "properties": {"signals": array}, "required": ["signals"], "additionalProperties": False}
-            requests.append(({"model": config.model, "messages": [{"role": "user", "content": prompt}], "max_tokens": config.max_tokens, "temperature": 0.0,
-                              "response_format": {"type": AsIs("json_schema"), "json_schema": {"name": "signals", "schema": schema}}}, partial(names_of, n=len(some))))
+            request = {"model": config.model, "messages": [{"role": "user", "content": prompt}], "max_tokens": config.max_tokens, "temperature": 0.0,
+                       "response_format": {"type": AsIs("json_schema"), "json_schema": {"name": "signals", "schema": schema}}}
+            requests.append((request, partial(names_of, n=len(some))))
             parts.append((i, start))
     for (i, start), reply in zip(parts, ask(requests, config, journal, "labelling")):
         named = (reply or {}).get("value", [])
@@ -428,9 +431,11 @@ def load_rows(source, *fields):
 
 
 def main(argv=None):
-    config, source, target = parse_flags(AnnotateConfig, argv, __doc__.split("\n")[0], ("input", "JSONL of traces (with --teach, of questions), or a benchmark and its split, as gsm8k:train", None),
+    config, source, target = parse_flags(AnnotateConfig, argv, __doc__.split("\n")[0],
+                                         ("input", "JSONL of traces (with --teach, of questions), or a benchmark and its split, as gsm8k:train", None),
                                          ("output", "annotated JSONL to write", None))
-    figure, journal, asks = config.figure or str(Path(target).with_suffix(".png") if Path(target).name else ""), f"{target}.replies.jsonl", config.teach or config.labeler == "llm"
+    figure, journal = config.figure or str(Path(target).with_suffix(".png") if Path(target).name else ""), f"{target}.replies.jsonl"
+    asks = config.teach or config.labeler == "llm"
     check_outputs([target, figure, journal], source, config.gold)
     if Path(figure).suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure {figure}: is no picture; let it end in .png, .pdf or .svg")

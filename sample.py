@@ -244,8 +244,8 @@ def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, cho
     with tqdm(total=len(rows), desc="evaluating", unit="question", disable=None) as bar:
         at_once = len(rows) if graph else batch_size  # a graph's rows take up the next questions by themselves
         for chunk in (order[i : i + at_once] for i in range(0, len(order), at_once)):
-            flows = {} if k > 1 else {"flows": [flow_of(j) for j in chunk]}
-            answers |= zip(chunk, answer_all(model, tokenizer, [rows[j]["question"] for j in chunk], method=method, generator=generator, graph=graph, **flows, **options))
+            flows, questions = {} if k > 1 else {"flows": [flow_of(j) for j in chunk]}, [rows[j]["question"] for j in chunk]
+            answers |= zip(chunk, answer_all(model, tokenizer, questions, method=method, generator=generator, graph=graph, **flows, **options))
             bar.update(len(chunk))
     hits = dict(zip(gold, signal_hits(model, tokenizer, list(gold.values()), options.get("tau", 0.0))))
     obeyed = obedience(student, rows, answers) if method == "scaffold" else {}
@@ -258,7 +258,8 @@ def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, cho
         records.append({"id": row.get("id", row.get("line", i)), "task": row.get("task") or check.task_of(row["question"]) or "other",
                         "question": row["question"], "answer": row["answer"], "given": r.answer, "correct": correct,
                         "erroneous": None if verdicts is None else not correct or any(verdicts) or not verdicts,
-                        "seen": question_hash(row["question"]) in student["seen"], "tokens": r.tokens, "signals": hits.get(i), "obeyed": obeyed.get(i), "steps": steps})
+                        "seen": question_hash(row["question"]) in student["seen"], "tokens": r.tokens, "signals": hits.get(i),
+                        "obeyed": obeyed.get(i), "steps": steps})
     result = score(records)
     unseen = [r for r in records if not r["seen"]]
     if len(unseen) < len(records):
@@ -347,7 +348,8 @@ class SampleConfig:
     eval: str = flag("", "JSONL with question/answer or input/target: score the student on it")
     tasks: str = flag("", "with --eval: only these tasks, comma-separated")
     flow: str = flag("", "signals of the first steps, as recall,reason,contrast; the head goes on from there")
-    signals: str = flag("predicted", "with --eval: the head's own signals, those of the test traces (an oracle), or random ones", choices=("predicted", "gold", "random"))
+    signals: str = flag("predicted", "with --eval: the head's own signals, those of the test traces (an oracle), or random ones",
+                        choices=("predicted", "gold", "random"))
     tau: float = flag(0.0, "confidence gate: below it the student stops reasoning and answers (paper: 0.96); 0: off", high=1.0)
     prune: bool = flag(False, "drop the steps before a conclusion from the context")
     k: int = flag(1, "answers to choose from: the k most probable flows, or k samples of a clone (with --temperature)", low=1, high=1000)
@@ -403,7 +405,8 @@ def main(argv=None):
             print("\n".join(lines_of(both[0], q)))
             continue
         width = max(10, (shutil.get_terminal_size().columns - 3) // 2)
-        columns = [[printable(f"{Path(p)} ({s['method']})", keep="")[-width:].ljust(width), "-" * width, *lines_of(r, q, width)] for p, s, r in zip(config.compare, students, both)]
+        columns = [[printable(f"{Path(p)} ({s['method']})", keep="")[-width:].ljust(width), "-" * width, *lines_of(r, q, width)]
+                   for p, s, r in zip(config.compare, students, both)]
         print("\n".join(f"{a} | {b}" for a, b in itertools.zip_longest(*columns, fillvalue=" " * width)))
 
 

@@ -58,9 +58,11 @@ class TrainConfig:
     n_test: int = flag(500, "test questions at most", high=10**7)
     tokenizer: str = flag("pieces", "built from the training data (pieces), or GPT-2's", choices=("pieces", "gpt2"))
     vocab_size: int = flag(2048, "of the tokenizer built, at most", low=300, high=100000)
-    view: str = flag("all", "of each trace: all of it, only its answer, only its conclusions, or pruned, as sample.py --prune leaves it", choices=("all", "answer", "conclusions", "pruned"))
+    view: str = flag("all", "of each trace: all of it, only its answer, only its conclusions, or pruned, as sample.py --prune leaves it",
+                     choices=("all", "answer", "conclusions", "pruned"))
     classes: int = flag(7, "of signals: 1, 3 (go on, turn, close), 7, or 14 (each for the first time, and again)", choices=(1, 3, 7, 14))
-    labels: str = flag("annotated", "of the embedded teacher's steps: annotated, or its own (gold), as from an annotator without fault", choices=("annotated", "gold"))
+    labels: str = flag("annotated", "of the embedded teacher's steps: annotated, or its own (gold), as from an annotator without fault",
+                       choices=("annotated", "gold"))
     shuffle: bool = flag(False, "control: the labels of all training steps change places, structure without meaning")
     show: int = flag(0, "print this many encoded examples, signals in colour, masked text in grey, and stop")
     # student
@@ -69,7 +71,8 @@ class TrainConfig:
     conditioning: str = flag("embed", "where the signal goes in: added to the last hidden state (embed, the paper), to the step's input tokens too (input), "
                              "to the <|step|> that opens it (token), nowhere (none)", choices=("embed", "input", "token", "none"))
     signal_loss: str = flag("ce", "cross-entropy, or squared distance to the one-hot signal", choices=("ce", "mse"))
-    signal_positions: str = flag("boundary", "where the signal loss counts: at the boundary, or at every position of the step (the paper)", choices=("boundary", "every"))
+    signal_positions: str = flag("boundary", "where the signal loss counts: at the boundary, or at every position of the step (the paper)",
+                                 choices=("boundary", "every"))
     depth: int = flag(4, "layers", low=1, high=64)
     width: int = flag(0, "of the student, a multiple of 32; 0: 32 * depth", high=8192)
     block_size: int = flag(1024, "longest trace in tokens; longer ones are dropped and counted", low=8, high=10**6)
@@ -116,7 +119,8 @@ def load_data(config):
     if not (folder / "test.jsonl").exists() and not RANK:  # first use: the questions on disk, to read and to --eval
         prepare.main(["--n_train", "0", "--out_dir", str(folder)])
     try:
-        train, val, test = (prepare.rows(tasks, s, n, config.seed if s == "train" else 0) for s, n in (("train", config.n_train), ("val", config.n_val), ("test", config.n_test)))
+        train, val, test = (prepare.rows(tasks, split, n, config.seed if split == "train" else 0)
+                            for split, n in (("train", config.n_train), ("val", config.n_val), ("test", config.n_test)))
     except ValueError as e:  # a family with few short problems ran dry
         raise UserError(str(e)) from None
     rows, stats = annotate([r for r, _ in train], gold={r["id"]: g for r, g in train})
@@ -212,7 +216,8 @@ def resumed(config, argv):
     with reading(path):
         for name in {a.partition("=")[0].removeprefix("--").removeprefix("no-") for a in argv if a.startswith("--")} - {"resume", "out_dir"}:
             if getattr(config, name) != saved["config"][name]:
-                raise UserError(f"--{name} {getattr(config, name)}: the run in {path.parent} has {saved['config'][name]}; leave the flag out, or start anew without --resume")
+                raise UserError(f"--{name} {getattr(config, name)}: the run in {path.parent} has {saved['config'][name]}; "
+                                "leave the flag out, or start anew without --resume")
         return TrainConfig(**{**saved["config"], "out_dir": config.out_dir, "resume": True}), saved
 
 
@@ -253,8 +258,8 @@ def check_finite(recent, step):
     values = torch.stack([v for v, _ in recent]).cpu()
     for i, (ok, (_, ids)) in enumerate(zip(values.isfinite().all(1).tolist(), recent)):
         if not ok:
-            raise UserError(f"step {step - len(recent) + 1 + i}: a loss or gradient is not finite, on the traces {', '.join(ids)}; the last checkpoint is from before: "
-                            "look at these traces, or lower --muon_lr or --adam_lr")
+            raise UserError(f"step {step - len(recent) + 1 + i}: a loss or gradient is not finite, on the traces {', '.join(ids)}; "
+                            "the last checkpoint is from before: look at these traces, or lower --muon_lr or --adam_lr")
     return values[:, :2].mean(0).tolist()
 
 
@@ -455,7 +460,8 @@ def run_cell(cell):
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as out, open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
         main([*argv_of(cell), "--n_test", "0", "--out_dir", out])
-        trained, student = json.loads((Path(out) / "result.json").read_text()), load_checkpoint(Path(out) / "ckpt.pt", pick_device(cell["flags"].get("device", "auto"))[0])
+        trained = json.loads((Path(out) / "result.json").read_text())
+        student = load_checkpoint(Path(out) / "ckpt.pt", pick_device(cell["flags"].get("device", "auto"))[0])
         tasks, embedded, rows = cell["flags"]["tasks"].split(","), "data" not in cell["flags"], []
         for name, how in cell["decodings"].items():
             how, ceiling = dict(how), 1.0  # without gold signals nobody knows it
@@ -503,9 +509,11 @@ def grid(config):
     check_outputs([results, *(results.with_name(name) for name in ("results.png", "curves.png"))], config.grid)
     for p in plan:
         p.setdefault("decodings", {})
-        if not (all(isinstance(p.get(k), kind) for k, kind in (("tasks", list), ("n_train", list), ("seeds", list), ("questions", int), ("flags", dict), ("decodings", dict)))
+        kinds = {"tasks": list, "n_train": list, "seeds": list, "questions": int, "flags": dict, "decodings": dict}
+        if not (all(isinstance(p.get(k), kind) for k, kind in kinds.items())
                 and all(isinstance(t, str) for t in p["tasks"]) and all(isinstance(how, dict) for how in p["decodings"].values())):
-            raise UserError(f'{config.grid}, line {p["line"]}: a plan needs lists "tasks" (of names), "n_train" and "seeds", a number "questions", an object "flags" and, if any, "decodings" of objects')
+            raise UserError(f'{config.grid}, line {p["line"]}: a plan needs lists "tasks" (of names), "n_train" and "seeds", a number "questions", '
+                            'an object "flags" and, if any, "decodings" of objects')
     done = read_jsonl(results, "arm", "decoding") if results.exists() else []
     code = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
     cells = [{"arm": p["arm"], "decodings": {"predicted": {}, **p["decodings"]}, "questions": p["questions"],
@@ -590,17 +598,22 @@ def table(rows, reference="clone"):
     groups, percent = {}, lambda xs: "{:.1f} ±{:.1f}".format(*(100 * x for x in interval(xs))).replace(" ±nan", "") if xs and None not in xs else "-"
     for r in rows:
         groups.setdefault((r["flags"]["tasks"], r["flags"]["n_train"], r["arm"], r["decoding"]), {})[r["flags"]["seed"]] = r
-    lines = [f"| task | traces | arm | decoding | seeds | accuracy | erroneous | accuracy - {reference} | erroneous - {reference} | signals / ceiling | kept | obedience | tokens | steps/s | s to answer |", "|" + "---|" * 15]
+    lines, columns = [], {}
     for (task, n, arm, decoding), by_seed in sorted(groups.items(), key=lambda g: g[0][:2]):
         other, _, how = reference.partition(":")
         base = groups.get((task, n, other, how or decoding)) or groups.get((task, n, other, "predicted"), {})
         value = lambda name: [r[name] for r in by_seed.values()]
         minus = lambda name: [r[name] - base[s][name] for s, r in by_seed.items() if s in base and base[s] is not r and r[name] is not None]
         ratio = [r["signal_accuracy"] / r["signal_ceiling"] for r in by_seed.values() if r["signal_accuracy"] and "classes" not in r["flags"]]
-        lines.append(f"| {task} | {n} | {arm} | {decoding} | {len(by_seed)} | {percent(value('accuracy'))} | {percent(value('erroneous_paths'))} | {percent(minus('accuracy'))} | "
-                     f"{percent(minus('erroneous_paths'))} | {percent(ratio)} | {percent(value('signals_kept'))} | {percent(value('obedience'))} | {np.mean(value('tokens_per_answer')):.0f} | "
-                     f"{np.mean(value('steps_per_second')):.2f} | {np.mean(value('decoding_seconds')):.1f} |")
-    return "\n".join(lines)
+        columns = {"task": task, "traces": n, "arm": arm, "decoding": decoding, "seeds": len(by_seed),
+                   "accuracy": percent(value("accuracy")), "erroneous": percent(value("erroneous_paths")),
+                   f"accuracy - {reference}": percent(minus("accuracy")), f"erroneous - {reference}": percent(minus("erroneous_paths")),
+                   "signals / ceiling": percent(ratio), "kept": percent(value("signals_kept")), "obedience": percent(value("obedience")),
+                   "tokens": f"{np.mean(value('tokens_per_answer')):.0f}", "steps/s": f"{np.mean(value('steps_per_second')):.2f}",
+                   "s to answer": f"{np.mean(value('decoding_seconds')):.1f}"}
+        lines.append(columns.values())
+    printed = [columns, ["---"] * len(columns), *lines]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in printed) if lines else "no student has finished yet"
 
 
 def draw_sizes(rows, path):
