@@ -54,6 +54,8 @@ def gpt_config(depth, vocab_size, block_size, width=0, **others):
 
 
 class LayerCache(nn.Module):
+    """One layer's part of the KVCache; all its buffers have a row for each row of the batch."""
+
     def __init__(self, c, batch_size, room, like):
         super().__init__()
         self.register_buffer("k", like.new_zeros(batch_size, c.n_kv_head, room, c.n_embd // c.n_head))  # (B, nkv, L, hs)
@@ -228,7 +230,8 @@ class GPT(nn.Module):
         x, at = self.embedded(token[:, None], None if own is None else own[:, None]), cache.lengths[:, None]  # (B, 1, C), (B, 1)
         L = cache.layers[0].k.size(2) if cache.static else int(at.max()) + 1
         cache.reserve(L)
-        rows, mask = torch.arange(len(token), device=token.device)[:, None], (torch.arange(L, device=token.device) <= at)[:, None, None]  # (B, 1), (B, 1, 1, L)
+        rows = torch.arange(len(token), device=token.device)[:, None]  # (B, 1)
+        mask = (torch.arange(L, device=token.device) <= at)[:, None, None]  # (B, 1, 1, L)
         cos, sin = self.cos[at].unsqueeze(1), self.sin[at].unsqueeze(1)  # (B, 1, 1, hs / 2)
         for block, layer in zip(self.blocks, cache.layers):
             x, joined = block(x, layer.recent, cos, sin, layer, (rows, at), mask)

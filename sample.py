@@ -85,7 +85,8 @@ def reason(model, tokenizer, questions, method="scaffold", flows=None, prune=Fal
 @lru_cache(maxsize=1)
 def graphed(model, batch_size):
     """(`next_hidden` as a CUDA graph, the cache that it works on); kept, since compiling takes longer than many an answer."""
-    return torch.compile(model.next_hidden, mode="reduce-overhead", fullgraph=True), KVCache(model.config, batch_size, model.lm_head.weight, model.config.block_size)
+    cache = KVCache(model.config, batch_size, model.lm_head.weight, room=model.config.block_size)
+    return torch.compile(model.next_hidden, mode="reduce-overhead", fullgraph=True), cache
 
 
 @torch.no_grad()
@@ -224,9 +225,10 @@ def evaluate(student, rows, batch_size=64, seed=0, signals="predicted", k=1, cho
     """Let the student answer every row ("question", "answer"). Returns (result, records).
 
     signals: the head's own ("predicted"), those of the row's annotated trace ("gold", an oracle), or "random" ones; k and
-    choose: see `search`; compile: use CUDA graphs where there is CUDA; options: see `reason`. result: the headline figures, also per task under "tasks", and under
-    "unseen" without the questions met in training; records: every row's steps with their signals and the checker's
-    verdicts ("" is right). Raises UserError for gold signals where a row has no trace, and for any but a clone's own.
+    choose: see `search`; compile: use CUDA graphs where there is CUDA; options: see `reason`. result: the headline figures,
+    also per task under "tasks", and under "unseen" without the questions met in training; records: every row's steps with
+    their signals and the checker's verdicts ("" is right). Raises UserError for gold signals where a row has no trace, and
+    for any but a clone's own.
     """
     model, tokenizer, method, start = student["gpt"], student["tokenizer"], student["method"], time.time()
     device = model.lm_head.weight.device
