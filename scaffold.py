@@ -118,7 +118,7 @@ def read_traces(path):
     traces = []
     for row in read_jsonl(path, "question", "answer"):
         check_steps(row, path)
-        traces.append(to_trace(row, [(SIGNALS.index(s["signal"]), s["text"].strip()) for s in row["steps"]]))
+        traces.append(to_trace(row))
     return traces
 
 
@@ -132,9 +132,10 @@ def check_steps(row, path):
             raise UserError(f'{where}: a step must be {{"signal": one of the seven names, "text": non-empty string}}, not {str(s)[:60]}')
 
 
-def to_trace(row, steps):
-    """A Trace from a JSONL row and its [(signal, text), ...]."""
-    return Trace(row["question"], [Step(*s) for s in steps], row["answer"], str(row.get("task") or ""), str(row.get("id", row.get("line", ""))))
+def to_trace(row):
+    """The Trace of an annotated row."""
+    steps = [Step(SIGNALS.index(s["signal"]), s["text"].strip()) for s in row["steps"]]
+    return Trace(row["question"], steps, row["answer"], str(row.get("task") or ""), str(row.get("id", row.get("line", ""))))
 
 
 def question_hash(question):

@@ -128,7 +128,7 @@ def load_data(config):
     if config.labels == "gold":
         for row, (_, signals) in zip([*rows, *val_rows], [*train, *val]):
             row["steps"] = [{**s, "signal": SIGNALS[g]} for s, g in zip(row["steps"], signals)]
-    return list(map(as_trace, rows)), list(map(as_trace, val_rows)), [r for r, _ in test], stats
+    return list(map(to_trace, rows)), list(map(to_trace, val_rows)), [r for r, _ in test], stats
 
 
 def relabel(traces, config):
@@ -140,10 +140,6 @@ def relabel(traces, config):
         steps = [s for t in traces for s in t.steps]
         for s, other in zip(steps, np.random.default_rng(config.seed).permutation([s.signal for s in steps]).tolist()):
             s.signal = other
-
-
-def as_trace(row):
-    return to_trace(row, [(SIGNALS.index(s["signal"]), s["text"]) for s in row["steps"]])
 
 
 def learning_rate(progress, config):
@@ -556,7 +552,7 @@ def grid(config):
 def leak(task):
     """Shares of the validation answers right by (the flow of annotated signals alone, the most frequent answer): each flow stands for
     the answer most frequent in training with the longest of its endings that occurred there."""
-    train, test = ([as_trace(row) for row in annotate([r for r, _ in prepare.rows(task.split(","), split, n)])[0]] for split, n in (("train", 2000), ("val", 500)))
+    train, test = ([to_trace(row) for row in annotate([r for r, _ in prepare.rows(task.split(","), split, n)])[0]] for split, n in (("train", 2000), ("val", 500)))
     endings = lambda t: [tuple(s.signal for s in t.steps[k:]) for k in range(len(t.steps) + 1)]
     answers = {}
     for t in train:

@@ -30,8 +30,8 @@ from annotate import annotate
 from data.algorithmic import prepare
 from model import GPT, flops_utilisation, gpt_config, gpu_peaks, pick_device
 from sample import decode, reason
-from scaffold import Example, Tokenizer, batches, collate, encode_all
-from train import TrainConfig, as_trace, backward, learning_rate, validate
+from scaffold import Example, Tokenizer, batches, collate, encode_all, to_trace
+from train import TrainConfig, backward, learning_rate, validate
 
 try:
     import transformers
@@ -223,7 +223,7 @@ def main(argv=None):
     print(f"device: {device} ({why}), {torch.get_num_threads()} threads, torch {torch.__version__}" + ("" if transformers else "; transformers is not installed: its rows are skipped"))
 
     tasks = prepare.DEFAULT_TASKS.split(",")
-    traces, val_traces = ([as_trace(r) for r in annotate([r for r, _ in prepare.rows(tasks, split, n)])[0]] for split, n in (("train", 8000), ("val", 256)))
+    traces, val_traces = ([to_trace(r) for r in annotate([r for r, _ in prepare.rows(tasks, split, n)])[0]] for split, n in (("train", 8000), ("val", 256)))
     tokenizer = Tokenizer.train([" ".join([t.question, *(s.text for s in t.steps)]) for t in traces], 2048)
     (examples, _), (val_examples, _) = (encode_all(t, tokenizer, 1024) for t in (traces, val_traces[:250]))
     batched, ratios = list(batches(examples, 8, np.random.default_rng(0))), {}

@@ -4,8 +4,8 @@ import torch
 from annotate import annotate
 from data.algorithmic import prepare
 from model import GPT, gpt_config, load_checkpoint
-from scaffold import Tokenizer, encode_all
-from train import as_trace, main as train_main
+from scaffold import Tokenizer, encode_all, to_trace
+from train import main as train_main
 
 torch.set_num_threads(2)
 
@@ -14,7 +14,7 @@ torch.set_num_threads(2)
 def traces():
     """160 annotated traces of all families."""
     rows = [r for r, _ in prepare.rows(list(prepare.TASKS), "train", 160)]
-    return [as_trace(r) for r in annotate(rows)[0]]
+    return [to_trace(r) for r in annotate(rows)[0]]
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def test_a_batch_without_targets_is_harmless(tokenizer, method, loss):
 
 def test_too_long_traces_are_dropped_and_counted(tmp_path, capsys):
     kept = [r for r, _ in prepare.rows(TASKS, "train", 60)] + [r for r, _ in prepare.rows(TASKS, "val", 30)]
-    traces = [train.as_trace(r) for r in annotate(kept)[0]]
+    traces = [train.to_trace(r) for r in annotate(kept)[0]]
     argv = ["--n_train", "60", "--n_val", "30", "--n_test", "0", "--tasks", ",".join(TASKS), "--show", "1", "--out_dir", str(tmp_path)]
     tokenizer = Tokenizer.train([" ".join([t.question, *(" " + s.text for s in t.steps)]) for t in traces[:60]], TrainConfig.vocab_size)
     positions = lambda t: len(tokenizer.encode(t.question)) + sum(1 + len(tokenizer.encode(s.text)) for s in t.steps)  # the last token is only a target
