@@ -62,10 +62,10 @@ def test_two_processes_have_the_gradients_of_one(flags, examples, tokenizer, tmp
             torch.testing.assert_close(halves[name], g, rtol=1e-5, atol=1e-6 * float(g.abs().max()), msg=name)
 
 
-def test_torchrun_end_to_end(tmp_path):
+def test_torchrun_end_to_end(tmp_path, one_thread):
     """Two processes with 1 micro-batch each report the losses of one with 2, write every row once; a signal to one of them stops
     both at the same step, and resumed they come to the same end."""
-    argv = [*TINY, "--n_train", "60", "--n_val", "10", "--n_test", "4", "--depth", "1", "--max_steps", "250", "--eval_interval", "100"]
+    argv = [*TINY, "--n_train", "60", "--n_val", "10", "--n_test", "4", "--depth", "1", "--max_steps", "150", "--eval_interval", "100"]
     train.main([*argv, "--accumulate", "2", "--out_dir", str(tmp_path / "one")])
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", train.__file__]
     running = subprocess.Popen([*launch, *argv, "--out_dir", str(tmp_path / "two")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -76,7 +76,7 @@ def test_torchrun_end_to_end(tmp_path):
     printed, errors = running.communicate()
     assert running.returncode and printed.count("2 processes") == 1 and errors.count("go on with: torchrun") == 1
     step = read_checkpoint(tmp_path / "two" / "ckpt.pt")["training"]["done"]["step"]
-    assert 0 < step < 250 and step % train.LOG == 0
+    assert 0 < step < 150 and step % train.LOG == 0
     with pytest.raises(UserError, match="has 2 processes, not 1"):
         train.main(["--resume", "--out_dir", str(tmp_path / "two")])
     done = subprocess.run([*launch, "--resume", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)
@@ -84,7 +84,7 @@ def test_torchrun_end_to_end(tmp_path):
     one, two = (read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert [(m["step"], m["split"]) for m in one] == [(m["step"], m["split"]) for m in two]
     for a, b in zip(one, two):
-        assert abs(a["token_loss"] - b["token_loss"]) < 1e-2 * a["token_loss"]
+        assert abs(a["token_loss"] - b["token_loss"]) < 2e-3 * a["token_loss"]
     assert json.loads((tmp_path / "two" / "result.json").read_text())["tokens_per_second"] > 0
     done = subprocess.run([*launch, *argv, "--minutes", "1", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True)
     assert done.returncode and "clocks" in done.stderr

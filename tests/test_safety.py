@@ -146,16 +146,19 @@ def test_nothing_of_the_users_is_run():
         assert all("weights_only=True" in line for line in text.splitlines() if "torch.load(" in line)
 
 
-@pytest.mark.parametrize("options", ({}, {"tau": 0.5, "flows": [[2, 4]] * 11}, {"prune": True}, {"method": "clone"}))
+@pytest.mark.parametrize("options", ({}, {"tau": 0.8, "flows": [[2, 4, 3][: i % 4] for i in range(11)]}, {"prune": True}, {"method": "clone"}))
 def test_a_static_cache_with_refilled_rows_writes_the_same(student, rows, options, monkeypatch):
     """As on CUDA, but for the graph itself: one fixed shape for all tokens, compiled whole and once; three rows take up the
-    next of eleven questions as they become free."""
+    next of eleven questions as they become free, so that they stand at different places of their answers."""
     real, compiled = torch.compile, []
     monkeypatch.setattr(torch, "compile", lambda f, mode, fullgraph: compiled.append(mode) or real(f, backend="aot_eager", fullgraph=fullgraph))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     sample.graphed.cache_clear()
-    write = lambda **more: [(r.steps, r.tokens, r.finished, r.answer) for r in reason(student["gpt"], student["tokenizer"], [r["question"] for r in rows], max_tokens=60, **options, **more)]
+    questions = [r["question"] for r in (rows[-1], *rows[:-1])]  # the first one has the shortest answer
+    write = lambda **more: [(r.steps, r.tokens, r.finished, r.answer) for r in reason(student["gpt"], student["tokenizer"], questions, max_tokens=60, **options, **more)]
+    first, *others = [tokens for _, tokens, _, _ in write()]
+    assert first < others[0]
     assert write(graph=3) == write()
     assert write(graph=3) == write()  # on memory that has been used
     assert compiled == ["reduce-overhead"] and torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
