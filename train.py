@@ -1,188 +1,276 @@
-"""Train a student to reason: signal and step together, one readable loop.
+"""Train a student to reason: signal and step together, in one readable loop.
 
-    python train.py                                            # the embedded data, minutes on two CPU cores
-    python train.py --data annotated.jsonl --method clone      # your traces; behavioural cloning, the baseline
+    python train.py                                            # embedded data, minutes on two cores
+    python train.py --data annotated.jsonl --method clone      # your traces; behavioural cloning
     python train.py --minutes 3 --depth 3                      # a workshop's budget
-    python train.py --resume                                   # goes on after a stop, to the very same weights
+    python train.py --resume                                   # goes on after a stop, bit for bit
     torchrun --standalone --nproc_per_node=2 train.py          # data-parallel
 
-Writes to --out_dir: ckpt.pt, result.json, curves.png, annotation.png, metrics.jsonl and traces.jsonl (every test answer).
+Writes to --out_dir: ckpt.pt, result.json, curves.png, annotation.png, metrics.jsonl and
+traces.jsonl (every test answer).
 """
-import hashlib
+
 import itertools
 import json
-import multiprocessing
 import os
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
-try:
-    import fcntl
-except ImportError:  # Windows: two runs in one folder go unnoticed there
-    fcntl = None
-
-from annotate import annotate, check_outputs, describe, draw, write_atomically
+from annotate import describe
 from data.algorithmic import prepare
-from model import GPT, checked_config, flops_utilisation, gpt_config, load_checkpoint, pick_device, read_checkpoint, reading, save_checkpoint
-from sample import evaluate, lines_of, load_questions, reason, report
-from scaffold import (SIGNALS, Tokenizer, UserError, batches, collate, encode_all, flag, parse_flags, printable, question_hash, read_jsonl, read_traces, run,
-                      show, taxonomy, to_trace, view)
+from data.tools import parallel
+from data.tools.checkpoint import Student, load_run, load_student, restore
+from data.tools.display import show_reasoning
+from data.tools.evaluation import report
+from data.tools.figures import draw_annotation, draw_curves
+from data.tools.files import check_outputs, write_jsonl, write_text
+from data.tools.flags import UserError, flag, parse_flags, run_program
+from data.tools.loading import load_data
+from data.tools.machine import flops_utilisation, lock_folder, pick_device, stop_requests
+from data.tools.terminal import printable
+from data.tools.training_log import TrainLog, TrainState, fingerprint
+from model import GPT, gpt_config
+from sample import evaluate, reason
+from scaffold import (
+    N_CLASSES,
+    SIGNALS,
+    Tokenizer,
+    batches,
+    collate,
+    encode_all,
+    question_hash,
+    show,
+    taxonomy,
+    view,
+)
 
-RANK, WORLD = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))  # torchrun sets them
-LOG = 50  # steps between two lines of the metrics
-OUTPUTS = "ckpt.pt", "metrics.jsonl", "traces.jsonl", "result.json", "curves.png", "annotation.png"
+FILES = ["ckpt.pt", "metrics.jsonl", "traces.jsonl", "result.json", "curves.png", "annotation.png"]
 
 
 @dataclass
 class TrainConfig:
-    # data
-    data: str = flag("algorithmic", "the embedded teacher (algorithmic), or an annotated JSONL file")
-    tasks: str = flag("", f"tasks to keep, comma-separated; empty: all of a file, or {prepare.DEFAULT_TASKS}")
-    n_train: int = flag(20000, "training traces at most", low=1, high=10**7)
-    n_val: int = flag(250, "validation traces at most", high=10**7)
-    n_test: int = flag(500, "test questions at most", high=10**7)
-    tokenizer: str = flag("pieces", "built from the training data (pieces), or GPT-2's", choices=("pieces", "gpt2"))
-    vocab_size: int = flag(2048, "of the tokenizer built, at most", low=300, high=100000)
-    view: str = flag("all", "of each trace: all of it, only its answer, only its conclusions, or pruned, as sample.py --prune leaves it",
-                     choices=("all", "answer", "conclusions", "pruned"))
-    classes: int = flag(7, "of signals: 1, 3 (go on, turn, close), 7, or 14 (each for the first time, and again)", choices=(1, 3, 7, 14))
-    labels: str = flag("annotated", "of the embedded teacher's steps: annotated, or its own (gold), as from an annotator without fault",
-                       choices=("annotated", "gold"))
-    shuffle: bool = flag(False, "control: the labels of all training steps change places, structure without meaning")
-    show: int = flag(0, "print this many encoded examples, signals in colour, masked text in grey, and stop")
-    # student
-    method: str = flag("scaffold", "signals and steps, or behavioural cloning: the same ids without any signal", choices=("scaffold", "clone"))
-    beta: float = flag(0.1, "weight of the signal loss: (1 - beta) * L_token + beta * L_signal (paper: equal, 0.5)", high=1.0)
-    conditioning: str = flag("embed", "where the signal goes in: added to the last hidden state (embed, the paper), to the step's input tokens too (input), "
-                             "to the <|step|> that opens it (token), nowhere (none)", choices=("embed", "input", "token", "none"))
-    signal_loss: str = flag("ce", "cross-entropy, or squared distance to the one-hot signal", choices=("ce", "mse"))
-    signal_positions: str = flag("boundary", "where the signal loss counts: at the boundary, or at every position of the step (the paper)",
-                                 choices=("boundary", "every"))
-    depth: int = flag(4, "layers", low=1, high=64)
-    width: int = flag(0, "of the student, a multiple of 32; 0: 32 * depth", high=8192)
-    block_size: int = flag(1024, "longest trace in tokens; longer ones are dropped and counted", low=8, high=10**6)
-    # optimization
+    # ---- data
+    data: str = flag("algorithmic", "the embedded teacher, or a JSONL file of annotated traces")
+    tasks: str = flag(
+        "", f"tasks to keep, comma-separated; empty: all of a file, or {prepare.DEFAULT_TASKS}"
+    )
+    n_train: int = flag(20000, "most training traces to use", low=1, high=10**7)
+    n_val: int = flag(250, "most validation traces to use", high=10**7)
+    n_test: int = flag(500, "most test questions to answer at the end", high=10**7)
+    tokenizer: str = flag(
+        "pieces",
+        "a vocabulary built from the data (pieces), or GPT-2's, for varied text",
+        choices=("pieces", "gpt2"),
+    )
+    vocab_size: int = flag(2048, "largest size of a built vocabulary", low=300, high=100000)
+    view: str = flag(
+        "all",
+        "what to learn of a trace: all; its answer or conclusions only, a shorter rationale; or "
+        "pruned, as sample.py --prune leaves it",
+        choices=("all", "answer", "conclusions", "pruned"),
+    )
+    classes: int = flag(
+        len(SIGNALS),
+        "classes of signals: 1, 3 (go on, turn, close), the table's, or twice as many (each for "
+        "the first time in its trace, and again)",
+        choices=(1, 3, len(SIGNALS), N_CLASSES),
+    )
+    labels: str = flag(
+        "annotated",
+        "signals of the embedded teacher's steps: annotated, or its own (gold), without a fault",
+        choices=("annotated", "gold"),
+    )
+    shuffle: bool = flag(False, "control: exchange the signals of all training steps")
+    show: int = flag(0, "print so many encoded examples, masked text in grey, and stop")
+    # ---- student
+    method: str = flag(
+        "scaffold",
+        "learn signals and steps, or the same text without any signal (clone, the baseline)",
+        choices=("scaffold", "clone"),
+    )
+    beta: float = flag(
+        0.1, "weight of the signal loss; the text has 1 - beta (paper: equal, 0.5)", high=1.0
+    )
+    conditioning: str = flag(
+        "embed",
+        "where the signal goes in: the last hidden state (embed, the paper), also the step's "
+        "input tokens (input), the <|step|> that opens it (token), nowhere (none)",
+        choices=("embed", "input", "token", "none"),
+    )
+    signal_loss: str = flag(
+        "ce", "cross-entropy, or squared distance to the one-hot signal", choices=("ce", "mse")
+    )
+    signal_positions: str = flag(
+        "boundary",
+        "where the signal loss counts: before the step's first word, or everywhere (the paper)",
+        choices=("boundary", "every"),
+    )
+    depth: int = flag(4, "layers; the width follows from it", low=1, high=64)
+    width: int = flag(0, "channels, a multiple of 32; 0: 32 * depth", high=8192)
+    block_size: int = flag(1024, "longest trace in tokens; longer ones drop", low=8, high=10**6)
+    # ---- optimization
     max_steps: int = flag(3000, "optimizer steps", low=1)
-    first_tasks: str = flag("web_of_lies,object_counting", "tasks to learn first, where the data has them: these teach copying names out of the question")
-    first_share: float = flag(0.15, "share of the run that sees only first_tasks", high=1.0)
-    minutes: float = flag(0.0, "train for so long instead of max_steps; 0: off")
-    batch_size: int = flag(8, "traces in a micro-batch", low=1)
-    accumulate: int = flag(1, "micro-batches in a step, of each process under torchrun", low=1)
-    muon_lr: float = flag(0.01, "Muon's learning rate: the blocks' matrices")
-    adam_lr: float = flag(0.003, "AdamW's learning rate: embeddings, heads, norms")
-    warmup: float = flag(0.02, "share of the run over which the learning rate rises", high=1.0)
-    decay: float = flag(0.5, "share of the run, its last, over which the learning rate falls to 0", high=1.0)
+    first_tasks: str = flag(
+        "web_of_lies,object_counting", "tasks to learn first: they teach to copy names"
+    )
+    first_share: float = flag(0.15, "share of the run that sees only --first_tasks", high=1.0)
+    minutes: float = flag(0.0, "train for so many minutes instead of --max_steps; 0: off")
+    batch_size: int = flag(8, "traces in a micro-batch; more need more memory", low=1)
+    accumulate: int = flag(1, "micro-batches in a step: larger batches, same memory", low=1)
+    muon_lr: float = flag(0.01, "peak learning rate of Muon (matrices of the blocks)")
+    adam_lr: float = flag(0.003, "peak learning rate of AdamW (embeddings, heads, norms)")
+    warmup: float = flag(0.02, "share of the run in which the learning rate rises", high=1.0)
+    decay: float = flag(0.5, "share of the run, its last, in which the rate falls to 0", high=1.0)
     clip: float = flag(1.0, "gradient norm above which a step is scaled down")
     eval_interval: int = flag(500, "steps between two validations, each with a checkpoint", low=1)
-    # machine
-    seed: int = flag(0, "of the initial weights and the order of the data", high=2**31)
-    device: str = flag("auto", "cuda, mps or cpu", choices=("auto", "cuda", "mps", "cpu"))
-    compile: bool = flag(True, "torch.compile on CUDA")
-    out_dir: str = flag("out", "where everything is written")
-    resume: bool = flag(False, "go on from the checkpoint in --out_dir, which knows all other flags")
-    grid: str = flag("", "a plan of experiments (JSONL): run all its students, append to results.jsonl beside it; --minutes limits it")
-    reference: str = flag("clone", "with --grid: the arm that differences are taken to, or an arm and its decoding, as scaffold:predicted")
+    # ---- machine
+    seed: int = flag(0, "seed of the initial weights and of the data", high=2**31)
+    device: str = flag("auto", "auto takes a GPU if any", choices=("auto", "cuda", "mps", "cpu"))
+    compile: bool = flag(True, "torch.compile on CUDA: a slower start, faster steps")
+    out_dir: str = flag("out", "folder for everything that is written")
+    resume: bool = flag(False, "go on from --out_dir's checkpoint, which knows all other flags")
+    grid: str = flag("", "run a plan of experiments: see data/experiments; --minutes limits it")
+    reference: str = flag("clone", "with --grid: the arm to compare with, or arm:decoding")
 
 
-def load_data(config):
-    """Annotated traces for training and validation, test rows, and the annotation's report (None: it came annotated)."""
-    tasks = [t for t in config.tasks.split(",") if t]
-    if config.data != "algorithmic":
-        split = {"train": [], "val": [], "test": []}
-        for t in read_traces(config.data):
-            if not tasks or t.task in tasks:
-                split[prepare.split_of(t.question)].append(t)  # by question: several traces may share one
-        if not split["train"]:
-            raise UserError(f"{config.data}: no training trace" + (f" of the tasks {config.tasks}" if tasks else ""))
-        test = {t.question: {"id": t.id, "task": t.task, "question": t.question, "answer": t.answer,
-                             "steps": [{"signal": SIGNALS[s.signal], "text": s.text} for s in t.steps]} for t in split["test"]}
-        return split["train"][: config.n_train], split["val"][: config.n_val], list(test.values())[: config.n_test], None
-    tasks = tasks or prepare.DEFAULT_TASKS.split(",")
-    if unknown := set(tasks) - set(prepare.TASKS):
-        raise UserError(f"--tasks: unknown task {sorted(unknown)[0]!r}; choose from {', '.join(prepare.TASKS)}")
-    folder = Path(prepare.__file__).parent
-    if not (folder / "test.jsonl").exists() and not RANK:  # first use: the questions on disk, to read and to --eval
-        prepare.main(["--n_train", "0", "--out_dir", str(folder)])
-    try:
-        train, val, test = (prepare.rows(tasks, split, n, config.seed if split == "train" else 0)
-                            for split, n in (("train", config.n_train), ("val", config.n_val), ("test", config.n_test)))
-    except ValueError as e:  # a family with few short problems ran dry
-        raise UserError(str(e)) from None
-    rows, stats = annotate([r for r, _ in train], gold={r["id"]: g for r, g in train})
-    val_rows, _ = annotate([r for r, _ in val], weight=stats["classifier"])
-    if config.labels == "gold":
-        for row, (_, signals) in zip([*rows, *val_rows], [*train, *val]):
-            row["steps"] = [{**s, "signal": SIGNALS[g]} for s, g in zip(row["steps"], signals)]
-    return list(map(to_trace, rows)), list(map(to_trace, val_rows)), [r for r, _ in test], stats
+# -------------------------------------------------------------------------------------------- data
+@dataclass
+class Data:
+    """What a run learns from."""
+
+    tokenizer: Tokenizer
+    examples: list  # of Example, for training
+    traces: list  # of Trace, for training; Example.row is a place in it
+    val_examples: list
+    test_rows: list  # of dicts with "question" and "answer"
+    report: dict | None  # of the annotation; None where the data came annotated
 
 
 def relabel(traces, config):
-    """Give the steps the signals of --classes, or, with --shuffle, those of other steps."""
-    for t in traces:
-        for s, other in zip(t.steps, taxonomy([s.signal for s in t.steps], config.classes)):
-            s.signal = other
+    """Give the steps the signals of --classes or, with --shuffle, those of other steps."""
+    for trace in traces:
+        signals = taxonomy([step.signal for step in trace.steps], config.classes)
+        for step, signal in zip(trace.steps, signals, strict=True):
+            step.signal = signal
     if config.shuffle:
-        steps = [s for t in traces for s in t.steps]
-        for s, other in zip(steps, np.random.default_rng(config.seed).permutation([s.signal for s in steps]).tolist()):
-            s.signal = other
+        steps = [step for trace in traces for step in trace.steps]
+        rng = np.random.default_rng(config.seed)
+        shuffled = rng.permutation([step.signal for step in steps]).tolist()
+        for step, signal in zip(steps, shuffled, strict=True):
+            step.signal = signal
 
 
+def prepare_data(config):
+    """Load, label and encode everything: the run's Data. Prints what it found."""
+    traces, val_traces, test_rows, annotation = load_data(config)
+    relabel(traces, config)
+    relabel(val_traces, config)
+    if annotation:
+        print(describe(annotation))
+    if config.tokenizer == "gpt2":
+        tokenizer = Tokenizer(None)
+    else:
+        texts = [" ".join([t.question, *(" " + step.text for step in t.steps)]) for t in traces]
+        tokenizer = Tokenizer.train(texts, config.vocab_size)
+    traces = [v for trace in traces for v in view(trace, config.view)]
+    val_traces = [v for trace in val_traces for v in view(trace, config.view)]
+    examples, dropped = encode_all(traces, tokenizer, config.block_size)
+    val_examples, val_dropped = encode_all(val_traces, tokenizer, config.block_size)
+    val_examples.sort(key=lambda e: len(e.ids))  # little padding
+    if dropped + val_dropped:
+        print(
+            f"dropped {dropped} of {len(traces)} training and {val_dropped} of {len(val_traces)} "
+            f"validation traces: longer than --block_size {config.block_size}"
+        )
+    if not examples:
+        raise UserError(f"no trace fits into --block_size {config.block_size}")
+    length = np.mean([len(e.ids) for e in examples])
+    print(
+        f"{len(val_examples)} validation traces, {len(test_rows)} test questions, "
+        f"{len(examples)} training traces of {length:.0f} tokens, "
+        f"vocabulary {tokenizer.vocab_size}"
+    )
+    return Data(tokenizer, examples, traces, val_examples, test_rows, annotation)
+
+
+class Stream:
+    """Examples for training, epoch after epoch, the easy tasks first.
+
+    The order is a function of the seed and of how many batches were drawn.
+    """
+
+    def __init__(self, data, config):
+        first_tasks = config.first_tasks.split(",")
+        easy = [e for e in data.examples if data.traces[e.row].task in first_tasks]
+        rng = np.random.default_rng(config.seed)
+        self.easy = self.endless(easy or data.examples, config.batch_size, rng)
+        self.all = self.endless(data.examples, config.batch_size, rng)
+
+    @staticmethod
+    def endless(examples, batch_size, rng):
+        while True:
+            yield from batches(examples, batch_size, rng)
+
+    def skip(self, n_easy, n_all):
+        """Go over the batches that a resumed run has learned already."""
+        for _ in itertools.islice(self.easy, n_easy):
+            pass
+        for _ in itertools.islice(self.all, n_all):
+            pass
+
+
+# ------------------------------------------------------------------------------------------ a step
 def learning_rate(progress, config):
     """Share of the peak rate at progress in [0, 1]: up, flat, down to 0."""
-    return min(1.0, (progress + 1e-4) / max(config.warmup, 1e-9), (1 - progress) / max(config.decay, 1e-9))
+    rise = (progress + 1e-4) / max(config.warmup, 1e-9)
+    fall = (1 - progress) / max(config.decay, 1e-9)
+    return min(1.0, rise, fall)
 
 
-def backward(forward, micro, config, device, precision=nullcontext()):
-    """Add the gradients of one global batch, given as micro-batches. Returns its mean (L_token, L_signal), shape (2,).
+def set_learning_rates(optimizers, share):
+    """Give every optimizer this share of its peak rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("peak_lr", group["lr"]) * share
 
-    Each micro-batch's summed losses are divided by the supervised positions of the whole batch: 1 x 8 is 2 x 4, and two
-    processes with 4 each, whose gradients DistributedDataParallel averages.
+
+def backward(forward, micro_batches, config, device, precision=None):
+    """Add the gradients of one global batch. Returns its mean (L_token, L_signal), shape (2,).
+
+    micro_batches: what `collate` returns, of this process. The summed losses of each are divided by
+    the supervised positions of the whole batch, in all processes: 1 x 8 traces is then 2 x 4, with
+    accumulation as with two processes.
     """
-    counts = send(torch.tensor([sum(int((m[k] >= 0).sum()) for m in micro) for k in (2, 3)]), device)  # supervised tokens, signals
-    if dist.is_initialized():
-        dist.all_reduce(counts)
-    beta, total = config.beta if config.method == "scaffold" else 0.0, torch.zeros(2, device=device)
-    for i, batch in enumerate(micro):
-        together = i == len(micro) - 1 or not dist.is_initialized()  # gradients are exchanged once a step
-        with precision, nullcontext() if together else forward.no_sync():
-            losses = torch.stack(forward(*on_device(batch, config, device))) / counts.clamp(min=1)
-        (WORLD * ((1 - beta) * losses[0] + beta * losses[1])).backward()
-        total += losses.detach()
-    if dist.is_initialized():
-        dist.all_reduce(total)
-    return total
+    n_tokens, n_signals = count_targets(micro_batches, device)
+    beta = config.beta if config.method == "scaffold" else 0.0
+    total = torch.zeros(2, device=device)
+    for i, batch in enumerate(micro_batches):
+        is_last = i == len(micro_batches) - 1
+        with precision or nullcontext(), parallel.exchange_only(forward, is_last):
+            token_loss, signal_loss = forward(*to_device(batch, config, device))
+            token_loss = token_loss / n_tokens
+            signal_loss = signal_loss / n_signals
+        loss = (1 - beta) * token_loss + beta * signal_loss
+        (parallel.WORLD * loss).backward()  # the processes' gradients are averaged, not summed
+        total += torch.stack((token_loss, signal_loss)).detach()
+    return parallel.sum_over_processes(total)
 
 
-@torch.no_grad()
-def validate(model, examples, tokenizer, config, device, precision):
-    """Mean token loss and mean boundary signal loss (nats) over the examples; draws no random number."""
-    model.eval()
-    sums = torch.zeros(4)
-    for i in range(0, len(examples), 32):
-        batch = collate(examples[i : i + 32], tokenizer)
-        with precision:
-            losses = model(*on_device(batch, config, device))
-        sums += torch.tensor([*losses, (batch[2] >= 0).sum(), (batch[3] >= 0).sum()])
-    model.train()
-    return (sums[:2] / sums[2:].clamp(min=1)).tolist()
+def count_targets(micro_batches, device):
+    """(tokens, signals) that are supervised in the global batch, as tensors; at least 1 each."""
+    n_tokens = sum(int((targets >= 0).sum()) for _, _, targets, _ in micro_batches)
+    n_signals = sum(int((targets >= 0).sum()) for _, _, _, targets in micro_batches)
+    counts = send(torch.tensor([n_tokens, n_signals]), device)
+    return parallel.sum_over_processes(counts).clamp(min=1)
 
 
-def on_device(batch, config, device):
+def to_device(batch, config, device):
     """Move a batch; the clone gets no signals."""
     idx, signals, targets, signal_targets = (send(x, device) for x in batch)
     return idx, signals if config.method == "scaffold" else None, targets, signal_targets
@@ -190,464 +278,220 @@ def on_device(batch, config, device):
 
 def send(x, device):
     """A tensor on the device; a copy from pinned memory need not be waited for."""
-    return x.pin_memory().to(device, non_blocking=True) if torch.device(device).type == "cuda" else x.to(device)
+    if torch.device(device).type == "cuda":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
 
 
-def distributed(forward, config):
-    """The model under DistributedDataParallel, which must be told where some weights stay without a gradient."""
-    return DistributedDataParallel(forward, find_unused_parameters=config.method == "clone" or config.conditioning == "none")
+@torch.no_grad()
+def validate(model, examples, tokenizer, config, device, precision=None):
+    """Mean token loss and mean boundary signal loss (nats); draws no random number."""
+    model.eval()
+    sums = torch.zeros(4)
+    for i in range(0, len(examples), 32):
+        batch = collate(examples[i : i + 32], tokenizer)
+        with precision or nullcontext():
+            losses = model(*to_device(batch, config, device))
+        counts = [(targets >= 0).sum() for targets in batch[2:]]
+        sums += torch.tensor([*losses, *counts])
+    model.train()
+    return (sums[:2] / sums[2:].clamp(min=1)).tolist()
 
 
-def any_asked(asked, device):
-    """Has any of the processes been asked to stop? All of them must call this at the same step."""
-    votes = torch.tensor(len(asked), device=device)
-    dist.all_reduce(votes)
-    return bool(votes)
+# ------------------------------------------------------------------------------------------- a run
+class Run:
+    """One student in training: everything its loop works with."""
+
+    def __init__(self, config, data, device, checkpoint=None):
+        """checkpoint: where an earlier part of the run stopped."""
+        self.config, self.data, self.device = config, data, device
+        is_cuda = device.type == "cuda"
+        torch.manual_seed(config.seed)
+        self.model = build_model(config, data.tokenizer, is_cuda, checkpoint).to(device)
+        self.optimizers = self.model.optimizers(config.muon_lr, config.adam_lr, fused=is_cuda)
+        self.state = TrainState(fingerprint(data.examples), parallel.WORLD)
+        if checkpoint:
+            restore(checkpoint, self.state, self.model, self.optimizers, config)
+        self.log = TrainLog(config, self.state, device)
+        self.stream = Stream(data, config)
+        self.stream.skip(self.state.n_easy, self.state.n_all)
+        self.forward = self.model
+        if config.compile and is_cuda:
+            torch.compiler.reset()  # what earlier runs of this process compiled counts to a limit
+            self.forward = torch.compile(self.model, dynamic=True)
+        is_partly_unused = config.method == "clone" or config.conditioning == "none"
+        self.forward = parallel.wrap(self.forward, is_partly_unused)
+        self.precision = torch.autocast("cuda", torch.bfloat16) if is_cuda else nullcontext()
+        self.multiple = 64 if is_cuda else 1  # compiled code should meet few lengths
+
+    def next_batch(self, progress):
+        """(examples of the step in all processes, its micro-batches for this process)."""
+        is_easy = progress < self.config.first_share
+        stream = self.stream.easy if is_easy else self.stream.all
+        n = self.config.accumulate * parallel.WORLD
+        drawn = [next(stream) for _ in range(n)]
+        if is_easy:
+            self.state.n_easy += n
+        else:
+            self.state.n_all += n
+        mine = drawn[parallel.RANK :: parallel.WORLD]
+        positions, tokenizer = self.config.signal_positions, self.data.tokenizer
+        micro_batches = [collate(part, tokenizer, positions, self.multiple) for part in mine]
+        return [e for part in drawn for e in part], micro_batches
+
+    def trace_ids(self, examples):
+        return [self.data.traces[e.row].id for e in examples]
 
 
-def resumed(config, argv):
-    """(config of the run in --out_dir, its checkpoint). Raises UserError where there is none or a flag contradicts it."""
-    path = Path(config.out_dir) / "ckpt.pt"
-    saved = read_checkpoint(path)
-    with reading(path):
-        for name in {a.partition("=")[0].removeprefix("--").removeprefix("no-") for a in argv if a.startswith("--")} - {"resume", "out_dir"}:
-            if getattr(config, name) != saved["config"][name]:
-                raise UserError(f"--{name} {getattr(config, name)}: the run in {path.parent} has {saved['config'][name]}; "
-                                "leave the flag out, or start anew without --resume")
-        return TrainConfig(**{**saved["config"], "out_dir": config.out_dir, "resume": True}), saved
+def build_model(config, tokenizer, is_cuda, checkpoint):
+    """The untrained student. A resumed run keeps its shape, whatever the device."""
+    padding = -tokenizer.vocab_size % 64 if is_cuda else 0
+    if checkpoint:
+        padding = checkpoint["gpt"]["padding"]
+    gpt = gpt_config(
+        config.depth,
+        tokenizer.vocab_size,
+        config.block_size,
+        config.width,
+        padding=padding,
+        n_signals=max(config.classes, len(SIGNALS)),
+        conditioning=config.conditioning,
+        signal_loss=config.signal_loss,
+    )
+    model = GPT(gpt)
+    n_parameters = sum(p.numel() for p in model.parameters())
+    shape = f"{gpt.n_layer} layers of {gpt.n_embd}, {gpt.n_head} heads"
+    print(f"{config.method}: {n_parameters / 1e6:.2f}M parameters, {shape}")
+    return model
 
 
-@contextmanager
-def locked(folder):
-    """Hold a folder; a process that ends, however it ends, lets go. Raises UserError where another one holds it, or it can't be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = fcntl and os.open(folder, os.O_RDONLY)
-        if fcntl:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"--out_dir {folder}: another run is writing there; wait for it or name another folder") from None
-    except OSError as e:
-        raise UserError(f"--out_dir {folder}: cannot be written ({e.strerror})") from None
-    try:
-        yield
-    finally:
-        if fcntl:
-            os.close(handle)
+def validate_and_save(run, is_stopping):
+    """A checkpoint and, where the run is not in a hurry, a validation before it."""
+    config, data, log = run.config, run.data, run.log
+    log.check_finite(run.state.step)
+    if data.val_examples and not is_stopping and log.needs_validation():
+        forward = run.forward if parallel.WORLD == 1 else run.model
+        examples, tokenizer = data.val_examples, data.tokenizer
+        losses = validate(forward, examples, tokenizer, config, run.device, run.precision)
+        log.log_validation(losses)
+    student = Student(
+        model=run.model,
+        tokenizer=data.tokenizer,
+        classifier=data.report and data.report["classifier"],
+        method=config.method,
+        classes=config.classes,
+        seen={question_hash(trace.question) for trace in data.traces},
+        tokens_per_second=run.state.tokens_per_second,
+    )
+    log.save(student, run.optimizers)
 
 
-@contextmanager
-def stop_asked():
-    """A list, no longer empty once the user (SIGINT) or the machine (SIGTERM) has asked the run to stop."""
-    asked = []
-    before = {n: signal.signal(n, lambda n, frame: asked.append(n)) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for n, handler in before.items():
-            signal.signal(n, handler)
-
-
-def check_finite(recent, step):
-    """Mean (L_token, L_signal) of the recent steps, [(L_token, L_signal, gradient norm), ids], the last of them `step`. Raises
-    UserError where one is not finite. Looked at now and then, so that the GPU is not waited for in every step."""
-    values = torch.stack([v for v, _ in recent]).cpu()
-    for i, (ok, (_, ids)) in enumerate(zip(values.isfinite().all(1).tolist(), recent)):
-        if not ok:
-            raise UserError(f"step {step - len(recent) + 1 + i}: a loss or gradient is not finite, on the traces {', '.join(ids)}; "
-                            "the last checkpoint is from before: look at these traces, or lower --muon_lr or --adam_lr")
-    return values[:, :2].mean(0).tolist()
-
-
-def draw_curves(metrics, path):
-    """Both losses against the step, a line for every split."""
-    from matplotlib.figure import Figure
-
-    names = [n for n in ("token_loss", "signal_loss") if any(m[n] for m in metrics)] or ["token_loss"]
-    figure = Figure(figsize=(5.5 * len(names), 4), layout="tight")
-    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
-        for split in dict.fromkeys(m["split"] for m in metrics):
-            ax.plot(*zip(*((m["step"], m[name]) for m in metrics if m["split"] == split)), "o-", label=split, markersize=1 if split == "train" else 3)
-        ax.set(xlabel="step", ylabel=name.replace("_", " ") + " (nats)", yscale="log")
-        ax.legend(*ax.get_legend_handles_labels())
-        ax.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
-
-
-# ------------------------------------------------------------------------------------------------ one run
-def encoded_data(config):
-    """(tokenizer, training examples, their traces, validation examples, test rows, the annotation's report), with a report printed."""
-    traces, val_traces, test_rows, stats = load_data(config)
-    relabel(traces, config)
-    relabel(val_traces, config)
-    if stats:
-        print(describe(stats))
-    text = [" ".join([t.question, *(" " + s.text for s in t.steps)]) for t in traces]
-    tokenizer = Tokenizer(None) if config.tokenizer == "gpt2" else Tokenizer.train(text, config.vocab_size)
-    traces, val_traces = ([v for t in some for v in view(t, config.view)] for some in (traces, val_traces))
-    (examples, dropped), (val_examples, val_dropped) = (encode_all(t, tokenizer, config.block_size) for t in (traces, val_traces))
-    val_examples.sort(key=lambda e: len(e.ids))  # little padding
-    if dropped + val_dropped:
-        print(f"dropped {dropped} of {len(traces)} training and {val_dropped} of {len(val_traces)} validation traces: "
-              f"longer than --block_size {config.block_size}")
-    if not examples:
-        raise UserError(f"no trace fits into --block_size {config.block_size}")
-    print(f"{len(val_examples)} validation traces, {len(test_rows)} test questions, {len(examples)} training traces of "
-          f"{np.mean([len(e.ids) for e in examples]):.0f} tokens, vocabulary {tokenizer.vocab_size}")
-    return tokenizer, examples, traces, val_examples, test_rows, stats
-
-
-def restore(saved, done, model, optimizers, config):
-    """Put model and optimizers where the checkpoint left them. Returns its `done` in place of the new run's. Raises UserError
-    where the traces or the number of processes are not those that the run began with."""
-    out = Path(config.out_dir)
-    with reading(out / "ckpt.pt"):
-        before = saved["training"]["done"]
-        if before.keys() != done.keys():
-            raise ValueError("another state of training")
-        if before["data"] != done["data"]:
-            raise UserError(f"--data {config.data}: not the traces that the run in {out} began with; start anew without --resume")
-        if before["processes"] != WORLD:
-            raise UserError(f"--resume: the run in {out} has {before['processes']} processes, not {WORLD}; start as many")
-        model.load_state_dict(saved["model"])
-        for optimizer, state in zip(optimizers, saved["training"]["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        device = model.lm_head.weight.device
-        return {**before, "recent": [(v.to(device), ids) for v, ids in before["recent"]]}
-
-
-def train(config, saved=None):
-    """Train a student and let it answer; saved: the checkpoint to go on from."""
-    start, out = time.time(), Path(config.out_dir)
-    device, why = pick_device(config.device)
-    cuda = device.type == "cuda"
-    if WORLD > 1:
-        if cuda:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if cuda else "gloo")
-        if RANK:
-            sys.stdout = open(os.devnull, "w")
-    print(f"device: {device} ({why}), {torch.get_num_threads()} threads, torch {torch.__version__}" + (f", {WORLD} processes" if WORLD > 1 else ""))
-    tokenizer, examples, traces, val_examples, test_rows, stats = encoded_data(config)
-    if config.show:
-        for e in examples[: config.show]:
-            print(show(e, tokenizer), "\n")
-        return
-
-    # the student
-    torch.manual_seed(config.seed)
-    with reading(out / "ckpt.pt"):  # a run that goes on, on whatever device, keeps its shape
-        padding = checked_config(saved["gpt"], saved["model"]).padding if saved else -tokenizer.vocab_size % 64 * cuda
-    model = GPT(gpt_config(config.depth, tokenizer.vocab_size, config.block_size, config.width, padding=padding,
-                           n_signals=max(config.classes, len(SIGNALS)), conditioning=config.conditioning, signal_loss=config.signal_loss)).to(device)
-    optimizers = model.optimizers(config.muon_lr, config.adam_lr, fused=cuda)
-    print(f"{config.method}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, "
-          f"{model.config.n_layer} layers of {model.config.n_embd}, {model.config.n_head} heads")
-    fingerprint = hashlib.blake2b(b"".join(e.ids.tobytes() + e.signals.tobytes() for e in examples)).hexdigest()
-    done = {"data": fingerprint, "processes": WORLD, "step": 0, "tokens": 0, "seconds": 0.0,
-            "easy": 0, "all": 0, "recent": [], "metrics": []}  # easy, all: micro-batches drawn of the easy traces, of all
-    if saved:
-        done = restore(saved, done, model, optimizers, config)
-    forward = model
-    if config.compile and cuda:
-        torch.compiler.reset()  # what earlier runs of this process compiled would count towards a limit
-        forward = torch.compile(model, dynamic=True)
-    if WORLD > 1:
-        forward = distributed(forward, config)
-    precision = torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext()
-    questions, metrics, recent = {question_hash(t.question) for t in traces}, done["metrics"], done["recent"]
-
-    def save():
-        if not RANK:
-            state = {"optimizers": [o.state_dict() for o in optimizers], "done": {**done, "recent": [(v.cpu(), ids) for v, ids in recent]}}
-            save_checkpoint(out / "ckpt.pt", model, tokenizer, stats and stats["classifier"], config, questions,
-                            done["tokens"] / max(done["seconds"], 1e-9), state)
-            write_atomically(out / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in metrics))
-
-    # the loop
-    rng = np.random.default_rng(config.seed)
-    endless = lambda some: itertools.chain.from_iterable(batches(some, config.batch_size, rng) for _ in itertools.count())  # epoch after epoch
-    easy = [e for e in examples if traces[e.row].task in config.first_tasks.split(",")]
-    streams = {"easy": endless(easy or examples), "all": endless(examples)}
-    for name, stream in streams.items():  # resumed: go over what was learned
-        next(itertools.islice(stream, done[name], done[name]), None)
-    budget, began = config.minutes * 60, time.time() - done["seconds"]
-    bar = tqdm(total=round(budget) or config.max_steps, initial=round(done["seconds"]) if budget else done["step"], unit="s" if budget else "step",
-               desc="training", disable=bool(RANK) or None)
-    first = done["step"]
-    with stop_asked() as asked:
-        for step in itertools.count(first):
-            done |= {"step": step, "seconds": time.time() - began}
-            progress = done["seconds"] / budget if budget else step / config.max_steps
-            last = progress >= 1
-            stop = bool(asked) if WORLD == 1 else step % LOG == 0 and any_asked(asked, device)
-            if stop or last or step % config.eval_interval == 0:
-                pause = time.time()
-                if recent:
-                    check_finite(recent, step)
-                if val_examples and not stop and not RANK and not any((m["step"], m["split"]) == (step, "val") for m in metrics):
-                    token_loss, signal_loss = validate(model if WORLD > 1 else forward, val_examples, tokenizer, config, device, precision)
-                    metrics.append({"step": step, "split": "val", "token_loss": token_loss, "signal_loss": signal_loss})
-                    bar.write(f"step {step}: validation token loss {token_loss:.4f}, " + (f"signal loss {signal_loss:.4f}, " if config.method == "scaffold" else "")
-                              + f"{done['tokens'] / max(done['seconds'], 1e-9):,.0f} tokens/s")
-                if step > first or not saved:
-                    save()
-                began += time.time() - pause
-            if stop:
-                python = "python" if WORLD == 1 else "torchrun ..."
-                raise KeyboardInterrupt("" if RANK else f"stopped after step {step}; go on with: {python} train.py --resume --out_dir {out}")
-            if last:
+def train(run):
+    """The training loop."""
+    config, log = run.config, run.log
+    with stop_requests() as requests, log.bar:
+        for step in itertools.count(run.state.step):
+            progress = log.progress(step)
+            is_last, must_stop = progress >= 1, log.must_stop(requests)
+            if is_last or must_stop or step % config.eval_interval == 0:
+                with log.clock.paused():
+                    validate_and_save(run, must_stop)
+            if must_stop:
+                log.stop()
+            if is_last:
                 break
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group.setdefault("peak_lr", group["lr"]) * learning_rate(progress, config)
-            name = "easy" if progress < config.first_share else "all"
-            drawn = [next(streams[name]) for _ in range(config.accumulate * WORLD)]
-            micro = [collate(b, tokenizer, config.signal_positions, 64 if cuda else 1) for b in drawn[RANK::WORLD]]
-            losses = backward(forward, micro, config, device, precision)
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            for optimizer in optimizers:
+            set_learning_rates(run.optimizers, learning_rate(progress, config))
+            examples, micro_batches = run.next_batch(progress)
+            losses = backward(run.forward, micro_batches, config, run.device, run.precision)
+            norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
+            for optimizer in run.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-            done[name] += len(drawn)
-            done["tokens"] += sum(len(e.signals) for b in drawn for e in b)
-            recent.append((torch.stack((*losses, norm)), [traces[e.row].id for b in drawn for e in b]))
-            if (step + 1) % LOG == 0:
-                token_loss, signal_loss = check_finite(recent, step + 1)
-                recent.clear()
-                metrics.append({"step": step + 1, "split": "train", "token_loss": token_loss, "signal_loss": signal_loss})
-                bar.set_postfix_str(f"loss {token_loss:.3f}, {done['tokens'] / (time.time() - began):,.0f} tokens/s", refresh=False)
-            bar.update(min(done["seconds"], budget) - bar.n if budget else 1)
-            if cuda and step == first:  # compiling is no training
-                torch.cuda.synchronize()
-                began = time.time() - done["seconds"]
-    bar.close()
-    if WORLD > 1:
-        dist.destroy_process_group()
-    if not RANK:
-        finish(config, device, test_rows, stats, done, np.mean([len(e.ids) for e in examples]), start)
+            log.log_step(examples, run.trace_ids(examples), losses, norm)
 
 
-def finish(config, device, test_rows, stats, done, length, start):
-    """Figures, answers to the test questions, and result.json of a run with traces of this mean length."""
-    out, metrics = Path(config.out_dir), done["metrics"]
-    draw_curves(metrics, out / "curves.png")
-    if stats:
-        draw(stats, out / "annotation.png")
-    student = load_checkpoint(out / "ckpt.pt", device)
-    model, speed = student["gpt"], student["tokens_per_second"]
-    result, records = evaluate(student, test_rows, compile=config.compile) if test_rows else ({"tasks": {}}, [])
-    write_atomically(out / "traces.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
-    for row in test_rows[:3]:
-        print("\n" + printable(f"{row['question']}  (right: {row['answer']})"))
-        print("\n".join(lines_of(reason(model, student["tokenizer"], [row["question"]], config.method)[0], row["question"])))
-    result |= {"validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in metrics if m["split"] == "val"],
-               "steps_per_second": done["step"] / max(done["seconds"], 1e-9), "tokens_per_second": speed, "seconds": time.time() - start,
-               "steps": done["step"], "flops_utilisation": flops_utilisation(model, speed / WORLD, length),
-               "parameters": sum(p.numel() for p in model.parameters())}
-    write_atomically(out / "result.json", json.dumps({**result, "config": asdict(config), "torch": torch.__version__}, indent=1))
+def finish(run, start):
+    """Figures, answers to the test questions, and result.json. start: when the run began."""
+    config, state, rows = run.config, run.state, run.data.test_rows
+    out = Path(config.out_dir)
+    draw_curves(state.metrics, out / "curves.png")
+    if run.data.report:
+        draw_annotation(run.data.report, out / "annotation.png")
+    student = load_student(out / "ckpt.pt", run.device)
+    result, records = {"tasks": {}}, []
+    if rows:
+        result, records = evaluate(student, rows, compile=config.compile)
+    write_jsonl(out / "traces.jsonl", records)
+    for row in rows[:3]:
+        question = row["question"]
+        print("\n" + printable(f"{question}  (right: {row['answer']})"))
+        reasoning = reason(student.model, student.tokenizer, [question], config.method)[0]
+        print("\n".join(show_reasoning(reasoning, question)))
+    speed = student.tokens_per_second
+    length = np.mean([len(e.ids) for e in run.data.examples])
+    validation = [m for m in state.metrics if m["split"] == "val"]
+    result |= {
+        "validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in validation],
+        "steps_per_second": state.step / max(state.seconds, 1e-9),
+        "tokens_per_second": speed,
+        "seconds": time.time() - start,
+        "steps": state.step,
+        "flops_utilisation": flops_utilisation(student.model, speed / parallel.WORLD, length),
+        "parameters": sum(p.numel() for p in student.model.parameters()),
+    }
+    complete = {**result, "config": asdict(config), "torch": torch.__version__}
+    write_text(out / "result.json", json.dumps(complete, indent=1))
     print("\n" + report(result))
     print(f"checkpoint, figures, traces and result: {out}{os.sep}")
 
 
-# ------------------------------------------------------------------------------------------ experiments
-def run_cell(cell):
-    """One student of the grid in a process of its own, one thread: train, then evaluate under every decoding. Returns rows."""
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as out, open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
-        main([*argv_of(cell), "--n_test", "0", "--out_dir", out])
-        trained = json.loads((Path(out) / "result.json").read_text())
-        student = load_checkpoint(Path(out) / "ckpt.pt", pick_device(cell["flags"].get("device", "auto"))[0])
-        tasks, embedded, rows = cell["flags"]["tasks"].split(","), "data" not in cell["flags"], []
-        for name, how in cell["decodings"].items():
-            how, ceiling = dict(how), 1.0  # without gold signals nobody knows it
-            split, lengths, file = how.pop("split", "test"), how.pop("lengths", None), how.pop("file", None)
-            if embedded:
-                pairs = prepare.rows(tasks, split, cell["questions"], lengths=lengths)
-                confusion = annotate([r for r, _ in pairs], {r["id"]: g for r, g in pairs}, student["classifier"])[1]["confusion"]
-                questions, ceiling = [r for r, _ in pairs], float(confusion.max(1).sum() / confusion.sum())
-            else:
-                questions = load_data(parse_flags(TrainConfig, [*argv_of(cell), "--n_test", str(cell["questions"])], "")[0])[2]
-            questions = load_questions(file) if file else questions
-            if not questions:
-                raise UserError(f"arm {cell['arm']}, {name}: there is no question to answer")
-            result, _ = evaluate(student, questions, **how)
-            rows.append({"arm": cell["arm"], "decoding": name, "flags": cell["flags"], **{k: result[k] for k in MEASURES},
-                         "signal_ceiling": ceiling, "decoding_seconds": result["seconds"],
-                         "tokens_per_second": trained["tokens_per_second"], "steps_per_second": trained["steps_per_second"], "validation": trained["validation"]})
-    return rows
+def run_training(config, checkpoint=None):
+    """Train a student and let it answer. checkpoint: where to go on from."""
+    start = time.time()
+    device, why = pick_device(config.device)
+    parallel.start_processes(device)
+    processes = f", {parallel.WORLD} processes" if parallel.WORLD > 1 else ""
+    threads = torch.get_num_threads()
+    print(f"device: {device} ({why}), {threads} threads, torch {torch.__version__}{processes}")
+    data = prepare_data(config)
+    if config.show:
+        for example in data.examples[: config.show]:
+            print(show(example, data.tokenizer), "\n")
+        return
+    run = Run(config, data, device, checkpoint)
+    train(run)
+    parallel.end_processes()
+    if not parallel.RANK:
+        finish(run, start)
 
 
-def leave_with(parent):
-    """End this process, whatever it does, soon after its parent was killed."""
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def argv_of(cell):
-    return [part for k, v in cell["flags"].items() for part in ([f"--{k}"] if v is True else [f"--{k}", str(v)])]
-
-
-MEASURES = "accuracy", "erroneous_paths", "signal_accuracy", "signals_kept", "obedience", "tokens_per_answer"
-
-
-def grid(config):
-    """Run what a plan lists and results.jsonl does not hold yet, then print the table and draw the figure.
-
-    A plan is a JSONL of {"arm", "tasks", "n_train", "seeds", "questions", "flags": {...}, "decodings": {name: options of evaluate, or
-    other questions: "split", "lengths", "file"}}; every (arm, task, n_train, seed) is one student. With a flag "data" it answers that
-    file's test split. --minutes: start no new one after so long.
-    """
-    plan, results, start = read_jsonl(config.grid, "arm"), Path(config.grid).with_name("results.jsonl"), time.time()
-    check_outputs([results, *(results.with_name(name) for name in ("results.png", "curves.png"))], config.grid)
-    for p in plan:
-        p.setdefault("decodings", {})
-        kinds = {"tasks": list, "n_train": list, "seeds": list, "questions": int, "flags": dict, "decodings": dict}
-        if not (all(isinstance(p.get(k), kind) for k, kind in kinds.items())
-                and all(isinstance(t, str) for t in p["tasks"]) and all(isinstance(how, dict) for how in p["decodings"].values())):
-            raise UserError(f'{config.grid}, line {p["line"]}: a plan needs lists "tasks" (of names), "n_train" and "seeds", a number "questions", '
-                            'an object "flags" and, if any, "decodings" of objects')
-    done = read_jsonl(results, "arm", "decoding") if results.exists() else []
-    code = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
-    cells = [{"arm": p["arm"], "decodings": {"predicted": {}, **p["decodings"]}, "questions": p["questions"],
-              "flags": {**p["flags"], "tasks": task, "n_train": n, "seed": seed}} for p in plan for n in p["n_train"] for task in p["tasks"] for seed in p["seeds"]]
-    for c in cells:
-        parse_flags(TrainConfig, argv_of(c), "")  # a flag that is wrong ends the grid before it begins
-        there = {r["decoding"] for r in done if (r["arm"], r["flags"]) == (c["arm"], c["flags"])}
-        c["decodings"] = {name: how for name, how in c["decodings"].items() if name not in there}
-    cells = sorted((c for c in cells if c["decodings"]), key=lambda c: c["flags"]["seed"])  # all of one seed before the next: what is there can be compared
-    workers = 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), leave_with, (os.getpid(),)) as pool, tqdm(total=len(cells), desc="students") as bar:
-        waiting, running, failed = iter(cells), set(), None
-        while True:
-            while len(running) < workers and not (config.minutes and time.time() - start > 60 * config.minutes) and (cell := next(waiting, None)):
-                running.add(pool.submit(run_cell, cell))
-            if not running:
-                break
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                if failed := future.exception() or failed:  # what the others are at is not lost
-                    waiting = iter(())
-                if future.exception():
-                    continue
-                with open(results, "a", encoding="utf-8") as f:
-                    f.write("".join(json.dumps({**row, "code": code}) + "\n" for row in future.result()))
-                bar.update()
-    if failed:
-        raise failed
-    rows = read_jsonl(results) if results.exists() else []
-    print(printable(table(rows, config.reference)))
-    for task in sorted({task for p in plan if "data" not in p["flags"] for task in p["tasks"]}):
-        print("{}: the oracle's signals alone give away {:.1%} of the answers, the most frequent answer {:.1%}".format(task, *leak(task)))
-        print(printable("\n".join(fewer(rows, task))))
-    draw_sizes(rows, Path(config.grid).with_name("results.png"))
-    if curves := [{"step": step, "split": r["arm"], "token_loss": token_loss, "signal_loss": signal_loss} for r in rows
-                  if "eval_interval" in r["flags"] and r["flags"]["seed"] == 0 for step, token_loss, signal_loss in r["validation"][1:]]:
-        draw_curves(curves, Path(config.grid).with_name("curves.png"))  # of the arms that ask for an eval_interval
-
-
-def leak(task):
-    """Shares of the validation answers right by (the flow of annotated signals alone, the most frequent answer): each flow stands for
-    the answer most frequent in training with the longest of its endings that occurred there."""
-    train, test = ([to_trace(row) for row in annotate([r for r, _ in prepare.rows(task.split(","), split, n)])[0]] for split, n in (("train", 2000), ("val", 500)))
-    endings = lambda t: [tuple(s.signal for s in t.steps[k:]) for k in range(len(t.steps) + 1)]
-    answers = {}
-    for t in train:
-        for ending in endings(t):
-            answers.setdefault(ending, Counter())[t.answer] += 1
-    right = [t.answer == answers[e].most_common(1)[0][0] for t in test for e in [next(e for e in endings(t) if e in answers)]]
-    return np.mean(right), np.mean([t.answer == answers[()].most_common(1)[0][0] for t in test])
-
-
-def by_size(rows, task, arm, measure):
-    """{traces: [value of each seed]} of an arm, smallest first."""
-    found = {}
-    for r in sorted(rows, key=lambda r: r["flags"]["n_train"]):
-        if (r["flags"]["tasks"], r["arm"], r["decoding"]) == (task, arm, "predicted") and r[measure] is not None:
-            found.setdefault(r["flags"]["n_train"], []).append(r[measure])
-    return found
-
-
-def fewer(rows, task):
-    """Lines: with how many traces the scaffold has the clone's mean accuracy; between two sizes that is taken as linear in log n."""
-    clone, scaffold = ({n: np.mean(xs) for n, xs in by_size(rows, task, arm, "accuracy").items()} for arm in ("clone", "scaffold"))
-    best, lines = np.maximum.accumulate(list(scaffold.values())), []
-    for n, accuracy in clone.items():
-        if len(best) and best[0] < accuracy <= best[-1]:
-            same = np.exp(np.interp(accuracy, best, np.log(list(scaffold))))
-            lines.append(f"{task}: the clone's {accuracy:.1%} with {n} traces takes the scaffold {same:.0f}, {n / same:.1f} times fewer")
-    return lines
-
-
-def interval(xs):
-    """(mean, half the width of its 95% t-interval; nan of a single value)."""
-    t = dict(zip(range(2, 11), (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26))).get(len(xs), 2.0)
-    return np.mean(xs), t * np.std(xs, ddof=1) / len(xs) ** 0.5 if len(xs) > 1 else float("nan")
-
-
-def table(rows, reference="clone"):
-    """Mean and 95% interval over the seeds of every task, size, arm and decoding, and the paired difference to the reference arm,
-    under the same decoding if none is named and it has it."""
-    groups, percent = {}, lambda xs: "{:.1f} ±{:.1f}".format(*(100 * x for x in interval(xs))).replace(" ±nan", "") if xs and None not in xs else "-"
-    for r in rows:
-        groups.setdefault((r["flags"]["tasks"], r["flags"]["n_train"], r["arm"], r["decoding"]), {})[r["flags"]["seed"]] = r
-    lines, columns = [], {}
-    for (task, n, arm, decoding), by_seed in sorted(groups.items(), key=lambda g: g[0][:2]):
-        other, _, how = reference.partition(":")
-        base = groups.get((task, n, other, how or decoding)) or groups.get((task, n, other, "predicted"), {})
-        value = lambda name: [r[name] for r in by_seed.values()]
-        minus = lambda name: [r[name] - base[s][name] for s, r in by_seed.items() if s in base and base[s] is not r and r[name] is not None]
-        ratio = [r["signal_accuracy"] / r["signal_ceiling"] for r in by_seed.values() if r["signal_accuracy"] and "classes" not in r["flags"]]
-        columns = {"task": task, "traces": n, "arm": arm, "decoding": decoding, "seeds": len(by_seed),
-                   "accuracy": percent(value("accuracy")), "erroneous": percent(value("erroneous_paths")),
-                   f"accuracy - {reference}": percent(minus("accuracy")), f"erroneous - {reference}": percent(minus("erroneous_paths")),
-                   "signals / ceiling": percent(ratio), "kept": percent(value("signals_kept")), "obedience": percent(value("obedience")),
-                   "tokens": f"{np.mean(value('tokens_per_answer')):.0f}", "steps/s": f"{np.mean(value('steps_per_second')):.2f}",
-                   "s to answer": f"{np.mean(value('decoding_seconds')):.1f}"}
-        lines.append(columns.values())
-    printed = [columns, ["---"] * len(columns), *lines]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in printed) if lines else "no student has finished yet"
-
-
-def draw_sizes(rows, path):
-    """Accuracy and erroneous paths against the number of traces: a dot a seed, a line through the means, the interval as a band."""
-    from matplotlib.figure import Figure
-
-    tasks = sorted({r["flags"]["tasks"] for r in rows})
-    figure = Figure(figsize=(5 * max(1, len(tasks)), 7), layout="tight")
-    for column, task in zip(figure.subplots(2, max(1, len(tasks)), squeeze=False, sharex=True).T, tasks):
-        for ax, measure in zip(column, ("accuracy", "erroneous_paths")):
-            for arm, color in (("clone", "tab:gray"), ("scaffold", "tab:blue")):
-                points = by_size(rows, task, arm, measure)
-                mean, half = 100 * np.array([interval(xs) for xs in points.values()]).reshape(-1, 2).T
-                ax.plot([n for n, xs in points.items() for _ in xs], [100 * x for xs in points.values() for x in xs], ".", color=color, alpha=0.5)
-                ax.plot(list(points), mean, color=color, label=arm)
-                ax.fill_between(list(points), np.clip(mean - half, 0, 100), np.clip(mean + half, 0, 100), color=color, alpha=0.15)
-            ax.set(xscale="log", ylim=(-3, 103), ylabel=measure.replace("_", " ") + " (%)", title=task if measure == "accuracy" else "")
-            ax.set_xticks(list(points), list(points))
-            ax.minorticks_off()
-            ax.grid(alpha=0.3)
-            ax.legend(*ax.get_legend_handles_labels())
-        column[-1].set_xlabel("teacher traces")
-    figure.savefig(path, dpi=120)
+def start_grid(config):
+    """Become the program that runs a plan of experiments, each student a process of its own."""
+    root = str(Path(__file__).parent)
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "data.experiments.grid", config.grid]
+    command += ["--minutes", str(config.minutes), "--reference", config.reference]
+    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})
 
 
 def main(argv=None):
-    config, = parse_flags(TrainConfig, argv, __doc__.split("\n")[0])
-    if WORLD > 1 and (config.grid or config.minutes):
-        raise UserError("--grid starts its own processes, and for --minutes the clocks of several differ: leave them out under torchrun")
+    (config,) = parse_flags(TrainConfig, argv, __doc__.split("\n")[0])
+    if parallel.WORLD > 1 and (config.grid or config.minutes):
+        problem = "--grid starts its own processes, and for --minutes the clocks of several differ"
+        raise UserError(f"{problem}: leave them out under torchrun")
     if config.grid:
-        return grid(config)
+        start_grid(config)
     if config.width % 32:
         raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
-    config, saved = resumed(config, sys.argv[1:] if argv is None else argv) if config.resume else (config, None)
-    check_outputs([Path(config.out_dir) / name for name in OUTPUTS], config.data)
-    with nullcontext() if RANK or config.show else locked(Path(config.out_dir)):
-        train(config, saved)
+    checkpoint = None
+    if config.resume:
+        config, checkpoint = load_run(config, sys.argv[1:] if argv is None else argv)
+    out = Path(config.out_dir)
+    check_outputs([out / name for name in FILES], config.data)
+    is_silent = bool(parallel.RANK or config.show)
+    with nullcontext() if is_silent else lock_folder(out):
+        run_training(config, checkpoint)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

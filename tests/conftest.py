@@ -3,23 +3,30 @@ import torch
 
 from annotate import annotate
 from data.algorithmic import prepare
-from model import GPT, gpt_config, load_checkpoint
-from scaffold import Tokenizer, encode_all, to_trace
+from data.tools.checkpoint import load_student
+from data.tools.traces import to_trace
+from model import GPT, gpt_config
+from scaffold import Tokenizer, encode_all
 from train import main as train_main
 
 torch.set_num_threads(2)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than about three seconds")
+
+
 @pytest.fixture(scope="session")
 def traces():
     """160 annotated traces of all families."""
-    rows = [r for r, _ in prepare.rows(list(prepare.TASKS), "train", 160)]
-    return [to_trace(r) for r in annotate(rows)[0]]
+    rows = [row for row, _ in prepare.rows(list(prepare.FAMILIES), "train", 160)]
+    return [to_trace(row) for row in annotate(rows)[0]]
 
 
 @pytest.fixture(scope="session")
 def tokenizer(traces):
-    return Tokenizer.train([" ".join([t.question, *(s.text for s in t.steps)]) for t in traces], 1000)
+    texts = [" ".join([t.question, *(step.text for step in t.steps)]) for t in traces]
+    return Tokenizer.train(texts, 1000)
 
 
 @pytest.fixture(scope="session")
@@ -48,13 +55,15 @@ def model(tokenizer):
     return gpt.eval()
 
 
-TINY = ["--tasks", "object_counting,boolean_expressions", "--n_train", "400", "--n_val", "20", "--n_test", "12", "--depth", "2", "--max_steps", "150",
-        "--eval_interval", "75", "--device", "cpu"]
+TINY = (
+    "--tasks object_counting,boolean_expressions --n_train 400 --n_val 20 --n_test 12 --depth 2 "
+    "--max_steps 150 --eval_interval 75 --device cpu"
+).split()
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """The out_dir of a small student, trained for seconds: it writes steps and answers, not right ones."""
+    """The out_dir of a small student, trained for seconds: its answers are not right."""
     out = tmp_path_factory.mktemp("out")
     train_main([*TINY, "--out_dir", str(out)])
     return out
@@ -62,4 +71,4 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def student(trained):
-    return load_checkpoint(trained / "ckpt.pt", "cpu")
+    return load_student(trained / "ckpt.pt", "cpu")

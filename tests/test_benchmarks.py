@@ -1,4 +1,5 @@
-"""Final answers, written arithmetic, and the public benchmarks' rows from small files with the Hub's fields."""
+"""Final answers, written arithmetic, and rows of the public benchmarks, from small local files."""
+
 import json
 import subprocess
 import sys
@@ -12,126 +13,362 @@ from data.algorithmic import prepare as algorithmic
 from data.benchmarks import prepare
 from data.benchmarks.answers import extract, same
 from data.benchmarks.arithmetic import arithmetic
-from sample import Reasoning, judge
-from scaffold import Step, UserError
+from data.tools.batch import Reasoning
+from data.tools.evaluation import judge
+from data.tools.flags import UserError
+from scaffold import REASONING, RESPONSE, Step
 
 ROOT = Path(__file__).parent.parent
 
 HANDED_OVER = [  # text, answer
-    ("The answer is No.", "No"), ("So the answer is (B).", "(B)"), ("Final answer: 12.", "12"), ("This gives the answer ] }.", "] }"),
+    # the words that hand over
+    ("The answer is No.", "No"),
+    ("So the answer is (B).", "(B)"),
+    ("Final answer: 12.", "12"),
+    ("This gives the answer ] }.", "] }"),
     ("The answer is True", "True"),
-    ("The answer: the answer is 3.", "3"), ("answer: (B)", "(B)"), ("Answer = 5", "5"), ("The answer is:\n\n42", "42"),
+    ("The answer: the answer is 3.", "3"),
+    ("answer: (B)", "(B)"),
+    ("Answer = 5", "5"),
+    ("The answer is:\n\n42", "42"),
     ("6 + 1 = 7.\n#### 1,234", "1,234"),
-    (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"), (r"\boxed{1}, no, \boxed{2}", "2"), (r"$\boxed{\text{(C)}}$", "(C)"), (r"\boxed{\{1,2\}}", r"\{1,2\}"),
-    (r"\boxed{5}, or rather: the answer is 6.", "6"), (r"The final answer is $\boxed{x^2}$. I hope it is correct.", "x^2"), (r"So \boxed{3", None),
-    ("**Answer:** 42", "42"), ("**The answer is 42.**", "42"), ("The answer is **42**.", "42"), ("The answer is x**2", "x**2"),
+    # boxes
+    (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    (r"\boxed{1}, no, \boxed{2}", "2"),
+    (r"$\boxed{\text{(C)}}$", "(C)"),
+    (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+    (r"\boxed{5}, or rather: the answer is 6.", "6"),
+    (r"The final answer is $\boxed{x^2}$. I hope it is correct.", "x^2"),
+    (r"So \boxed{3", None),
+    # what stands around the answer
+    ("**Answer:** 42", "42"),
+    ("**The answer is 42.**", "42"),
+    ("The answer is **42**.", "42"),
+    ("The answer is x**2", "x**2"),
     ("The answer is $42$.", "42"),
-    ("<answer>42</answer>", "42"), ("<ANSWER>1</ANSWER>", "1"), ("The answer is 42. I hope it is correct.", "42"), ("The answer is 3.5.", "3.5"),
-    ("The answer is $18.", "$18"), ('The answer is "yes".', "yes"), ("The answer is −3.", "−3"), ("The answer is 5.\nThis answer makes sense.", "5"),
-    ("I do not know.", None), ("The answer is", None), ("", None), ("word " * 10**5 + "The answer is 7.", "7"), (r"\boxed{" * 10**5, None),
+    ("<answer>42</answer>", "42"),
+    ("<ANSWER>1</ANSWER>", "1"),
+    # where the answer ends
+    ("The answer is 42. I hope it is correct.", "42"),
+    ("The answer is 3.5.", "3.5"),
+    ("The answer is $18.", "$18"),
+    ('The answer is "yes".', "yes"),
+    ("The answer is −3.", "−3"),
+    ("The answer is 5.\nThis answer makes sense.", "5"),
+    # none, and long texts
+    ("I do not know.", None),
+    ("The answer is", None),
+    ("", None),
+    ("word " * 10**5 + "The answer is 7.", "7"),
+    (r"\boxed{" * 10**5, None),
 ]
 
 ANSWERS = [  # given, right, do they say the same
-    ("18", "18", True), ("18.", "18", True), (" 18 ", "18", True), ("$18", "18", True), ("18 dollars", "$18", True), ("18 cents", "$18", False),
+    # numbers and currencies
+    ("18", "18", True),
+    ("18.", "18", True),
+    (" 18 ", "18", True),
+    ("$18", "18", True),
+    ("18 dollars", "$18", True),
+    ("18 cents", "$18", False),
     ("€18", "$18", False),
-    ("1,234", "1234", True), ("1234", "1,234", True), ("1,234.50", "1234.5", True), ("1,23", "123", False), ("1, 234", "1234", False),
+    ("1,234", "1234", True),
+    ("1234", "1,234", True),
+    ("1,234.50", "1234.5", True),
+    ("1,23", "123", False),
+    ("1, 234", "1234", False),
     ("1{,}000", "1000", True),
-    ("12%", "12 %", True), ("12 percent", "12%", True), (r"12\%", "12%", True), ("12%", "12", True), ("12%", "0.12", False), ("0.12", "12%", False),
+    # percent
+    ("12%", "12 %", True),
+    ("12 percent", "12%", True),
+    (r"12\%", "12%", True),
+    ("12%", "12", True),
+    ("12%", "0.12", False),
+    ("0.12", "12%", False),
     ("12%", "$12", False),
-    ("-5", "5", False), ("−5", "-5", True), ("-5", "-5.0", True), ("+5", "5", True), ("--5", "5", False), ("-0", "0", True), ("3.0", "3", True),
+    # signs and zeros
+    ("-5", "5", False),
+    ("−5", "-5", True),
+    ("-5", "-5.0", True),
+    ("+5", "5", True),
+    ("--5", "5", False),
+    ("-0", "0", True),
+    ("3.0", "3", True),
     ("007", "7", True),
-    ("3.14", "3.1", False), ("1/2", "0.5", True), (r"\frac{1}{2}", "0.5", True), (r"\dfrac12", "1/2", True),
-    (r"-\frac{1}{2}", r"\frac{-1}{2}", True), ("2/4", "1/2", True),
-    ("1 1/2", "1.5", True), (r"1\frac{1}{2}", "3/2", True), ("3½", "3.5", True), ("3½", "31/2", False), ("5²", "52", False), ("1/3", "0.33", False),
+    # fractions
+    ("3.14", "3.1", False),
+    ("1/2", "0.5", True),
+    (r"\frac{1}{2}", "0.5", True),
+    (r"\dfrac12", "1/2", True),
+    (r"-\frac{1}{2}", r"\frac{-1}{2}", True),
+    ("2/4", "1/2", True),
+    ("1 1/2", "1.5", True),
+    (r"1\frac{1}{2}", "3/2", True),
+    ("3½", "3.5", True),
+    ("3½", "31/2", False),
+    ("5²", "52", False),
+    ("1/3", "0.33", False),
     ("1/0", "0", False),
-    ("5 apples", "5", True), ("5 apples", "5 pears", False), ("5 apples", "5 apple", True), ("5 km/h", "5", True), ("5 cm²", "5 cm", False),
+    # units
+    ("5 apples", "5", True),
+    ("5 apples", "5 pears", False),
+    ("5 apples", "5 apple", True),
+    ("5 km/h", "5", True),
+    ("5 cm²", "5 cm", False),
     ("90°", r"90^\circ", True),
-    ("5 million", "5", False), ("5 or more", "5", False), ("5 or 6", "5", False), ("5x", "5", False), ("5 x", "5", False), (r"5\pi", "5", False),
+    # more than a number and its unit
+    ("5 million", "5", False),
+    ("5 or more", "5", False),
+    ("5 or 6", "5", False),
+    ("5x", "5", False),
+    ("5 x", "5", False),
+    (r"5\pi", "5", False),
     ("5i", "5", False),
-    ("1e5", "1", False), ("10^2", "10", False), ("2 1", "21", False), ("x = 5", "5", True), ("y = 5", "x = 5", False), ("five", "5", False),
+    ("1e5", "1", False),
+    ("10^2", "10", False),
+    ("2 1", "21", False),
+    ("x = 5", "5", True),
+    ("y = 5", "x = 5", False),
+    ("five", "5", False),
     ("$5 million", "5", False),
-    ("(B)", "(B)", True), ("B", "(B)", True), ("B.", "(B)", True), ("b)", "(B)", True), ("(b)", "B", True), ("option B", "(B)", True),
+    # options
+    ("(B)", "(B)", True),
+    ("B", "(B)", True),
+    ("B.", "(B)", True),
+    ("b)", "(B)", True),
+    ("(b)", "B", True),
+    ("option B", "(B)", True),
     ("(B) populated areas", "(B)", True),
-    ("B: populated areas", "(B)", True), ("populated areas", "(B)", False), ("(C)", "(B)", False), ("A dog", "(A)", False),
-    ("(A) or (B)", "(A)", False), ("B or C", "(B)", False),
-    ("(B), (C)", "(B)", False), ("(B) rather than (A)", "(B)", False), ("(B) orange", "(B)", True), (r"\textbf{(B) }", "(B)", True),
-    ("AB", "(A)", False), ("", "(B)", False),
-    ("Yes", "yes", True), ("So yes, it can.", "Yes", True), ("So yes, it can.", "No", False), ("No, because it can't.", "No", True),
+    ("B: populated areas", "(B)", True),
+    ("populated areas", "(B)", False),
+    ("(C)", "(B)", False),
+    ("A dog", "(A)", False),
+    ("(A) or (B)", "(A)", False),
+    ("B or C", "(B)", False),
+    ("(B), (C)", "(B)", False),
+    ("(B) rather than (A)", "(B)", False),
+    ("(B) orange", "(B)", True),
+    (r"\textbf{(B) }", "(B)", True),
+    ("AB", "(A)", False),
+    ("", "(B)", False),
+    # yes, no, true, false
+    ("Yes", "yes", True),
+    ("So yes, it can.", "Yes", True),
+    ("So yes, it can.", "No", False),
+    ("No, because it can't.", "No", True),
     ("No, because it can't.", "Yes", False),
-    ("Yes and no", "Yes", False), ("Yes and no", "No", False), ("Yes, and no.", "Yes", False), ("No, wait, yes.", "No", False),
-    ("No trees", "No", False), ("noble", "No", False),
-    ("not true", "Yes", False), ("It is not true", "True", False), ("Yes, there is no doubt.", "Yes", True), ("True", "Yes", True),
-    ("no", "False", True), ("True", "False", False),
-    ("True", "1", False), ("yes", "valid", False), ("true north", "True", False),
-    ("] )", "] )", True), ("])", "] )", True), ("] ) }", "] )", False), (") ]", "] )", False), ("> ]", "> }", False),
-    (r"\left(1, 2\right)", "(1,2)", True), ("(1,2)", "(2,1)", False), ("x^{2}", "x^2", True), (r"2\sqrt{3}", r"2\sqrt3", True),
+    ("Yes and no", "Yes", False),
+    ("Yes and no", "No", False),
+    ("Yes, and no.", "Yes", False),
+    ("No, wait, yes.", "No", False),
+    ("No trees", "No", False),
+    ("noble", "No", False),
+    ("not true", "Yes", False),
+    ("It is not true", "True", False),
+    ("Yes, there is no doubt.", "Yes", True),
+    ("True", "Yes", True),
+    ("no", "False", True),
+    ("True", "False", False),
+    ("True", "1", False),
+    ("yes", "valid", False),
+    ("true north", "True", False),
+    # brackets
+    ("] )", "] )", True),
+    ("])", "] )", True),
+    ("] ) }", "] )", False),
+    (") ]", "] )", False),
+    ("> ]", "> }", False),
+    # LaTeX and other text
+    (r"\left(1, 2\right)", "(1,2)", True),
+    ("(1,2)", "(2,1)", False),
+    ("x^{2}", "x^2", True),
+    (r"2\sqrt{3}", r"2\sqrt3", True),
     (r"2\sqrt{3}", r"2\sqrt{5}", False),
-    (r"10\sqrt{2}\text{ cm}", r"10\sqrt{2}", True), (r"10\sqrt{2}\text{ cm}", r"10\sqrt{2}\text{ m}", False), (r"\Delta", r"\delta", False),
+    (r"10\sqrt{2}\text{ cm}", r"10\sqrt{2}", True),
+    (r"10\sqrt{2}\text{ cm}", r"10\sqrt{2}\text{ m}", False),
+    (r"\Delta", r"\delta", False),
     (r"\text{Evelyn}", "evelyn", True),
-    (r"240\text{ ways.}", "240", True), (r"$\frac{3}{4}$", "0.75", True), ("x+1", "1+x", False), ('"Moby  Dick"', "moby dick.", True),
+    (r"240\text{ ways.}", "240", True),
+    (r"$\frac{3}{4}$", "0.75", True),
+    ("x+1", "1+x", False),
+    ('"Moby  Dick"', "moby dick.", True),
     ("ab c", "a bc", False),
-    (None, "3", False), ("3", None, False), ("", "", False), ("9" * 5000, "9" * 5000, True), ("9" * 5000, "9", False),
-    ("9" * 900, "9" * 899 + "8", False), ("72", "48/2 = <<48/2=24>>24 clips\n#### 72", True), ("24", "48/2 = <<48/2=24>>24 clips\n#### 72", False),
+    # none, and long answers
+    (None, "3", False),
+    ("3", None, False),
+    ("", "", False),
+    ("9" * 5000, "9" * 5000, True),
+    ("9" * 5000, "9", False),
+    ("9" * 900, "9" * 899 + "8", False),
+    # the right answer in a solution of GSM8K
+    ("72", "48/2 = <<48/2=24>>24 clips\n#### 72", True),
+    ("24", "48/2 = <<48/2=24>>24 clips\n#### 72", False),
 ]
 
+BIG = "9" * 95  # an equation with two of them is just short enough to be read
 SUMS = [  # step, errors
-    ("Natalia sold 48/2 = <<48/2=24>>24 clips.", []), ("Natalia sold 48/2 = <<48/2=25>>25 clips.", ["48/2 = 25: it is 24"]), ("<<48/2=24>>", []),
+    # marks
+    ("Natalia sold 48/2 = <<48/2=24>>24 clips.", []),
+    ("Natalia sold 48/2 = <<48/2=25>>25 clips.", ["48/2 = 25: it is 24"]),
+    ("<<48/2=24>>", []),
     ("<<0.2*50=11>>", ["0.2*50 = 11: it is 10"]),
-    ("12 x 3 = 36", []), ("12 × 3 = 35", ["12*3 = 35: it is 36"]), ("$5 + $3 = $8", []), ("$1,200 - $300 = $800.", ["1200-300 = 800: it is 900"]),
+    # signs, currencies, percentages
+    ("12 x 3 = 36", []),
+    ("12 × 3 = 35", ["12*3 = 35: it is 36"]),
+    ("$5 + $3 = $8", []),
+    ("$1,200 - $300 = $800.", ["1200-300 = 800: it is 900"]),
     ("48 ÷ 2 = 24", []),
-    ("10% of 50 = 5", []), ("10% of 50 = 6", ["10%*50 = 6: it is 5"]), ("5/20 = 25%", []), ("5/20*100 = 25%", []),
+    ("10% of 50 = 5", []),
+    ("10% of 50 = 6", ["10%*50 = 6: it is 5"]),
+    ("5/20 = 25%", []),
+    ("5/20*100 = 25%", []),
     ("20% + 30% = 60%", ["20%+30% = 60%: it is 0.5"]),
-    ("2+3=5+1=6", []), ("2+3=6+1=7", ["2+3 = 6+1: it is 5"]), ("1+2+3 = 1+2 = 3", []), ("2*(3+4) - 6/3 = 12", []),
-    ("2*(3+4) = 10", ["2*(3+4) = 10: it is 14"]), ("2 - -3 = 5", []),
-    ("10/3 = 3.33", []), ("10/3 = 3.34", ["10/3 = 3.34: it is 3.3333"]), ("10/3 = 3", []), ("10/3 = 4", ["10/3 = 4: it is 3.3333"]),
-    (".5 * 4 = 2", []), ("3 – 1 = 1", ["3-1 = 1: it is 2"]),
-    ("So 5 + 3 = 8, and 8 - 2 = 5.", ["8-2 = 5: it is 6"]), ("5/0 = 3", ["5/0 = 3: it divides by zero"]), ("8 = 5 + 3", []),
-    ("x + 5 = 12, 2x + 3 = 7, 3x = 12", []), ("twice 3 + 4 = 10", []), ("2^3 + 1 = 9", []), ("3 + 2 = 5y", []),
-    ("5 apples + 3 apples = 9 apples", []), ("17/3 = 5 remainder 2", []), ("12 x 1 and 1/4 = 15", []),
-    ("7:30 + 45 = 8:15", []), ("6 / 2/3 = 9", []), ("0.5 * 6 = 3 million", []), ("(2 + 3 = 5", []), ("f(3) = 9 and 3 > 2", []), ("", []),
+    # several sides, parentheses
+    ("2+3=5+1=6", []),
+    ("2+3=6+1=7", ["2+3 = 6+1: it is 5"]),
+    ("1+2+3 = 1+2 = 3", []),
+    ("2*(3+4) - 6/3 = 12", []),
+    ("2*(3+4) = 10", ["2*(3+4) = 10: it is 14"]),
+    ("2 - -3 = 5", []),
+    # rounding
+    ("10/3 = 3.33", []),
+    ("10/3 = 3.34", ["10/3 = 3.34: it is 3.3333"]),
+    ("10/3 = 3", []),
+    ("10/3 = 4", ["10/3 = 4: it is 3.3333"]),
+    (".5 * 4 = 2", []),
+    ("3 – 1 = 1", ["3-1 = 1: it is 2"]),
+    # sentences
+    ("So 5 + 3 = 8, and 8 - 2 = 5.", ["8-2 = 5: it is 6"]),
+    ("5/0 = 3", ["5/0 = 3: it divides by zero"]),
+    ("8 = 5 + 3", []),
+    # what is left alone
+    ("x + 5 = 12, 2x + 3 = 7, 3x = 12", []),
+    ("twice 3 + 4 = 10", []),
+    ("2^3 + 1 = 9", []),
+    ("3 + 2 = 5y", []),
+    ("5 apples + 3 apples = 9 apples", []),
+    ("17/3 = 5 remainder 2", []),
+    ("12 x 1 and 1/4 = 15", []),
+    ("7:30 + 45 = 8:15", []),
+    ("6 / 2/3 = 9", []),
+    ("0.5 * 6 = 3 million", []),
+    ("(2 + 3 = 5", []),
+    ("f(3) = 9 and 3 > 2", []),
+    # nonsense and long sums
+    ("", []),
     ("= = =", []),
     ("9" * 10**5 + " + 1 = 2", []),
-    ("9" * 100 + "*" + "9" * 90 + "=1", ["9" * 100 + "*" + "9" * 90 + " = 1: it is " + str((10**100 - 1) * (10**90 - 1))]), ("2**9**9**9 = 1", []),
+    (f"{BIG}*{BIG}=1", [f"{BIG}*{BIG} = 1: it is {int(BIG) ** 2}"]),
+    ("2**9**9**9 = 1", []),
     ("(" * 10**5 + "1 = 2", []),
-    ("1+" * 10**5 + "1 = 2", []), ("-" * 190 + "1 = 2", []),
+    ("1+" * 10**5 + "1 = 2", []),
+    ("-" * 190 + "1 = 2", []),
 ]
 
-MATH_ROW = {"problem": "Half of 1?", "level": "Level 1", "type": "Algebra", "solution": "Halve it.\n\nSo $\\boxed{\\frac12}$."}
+MATH_ROW = {
+    "problem": "Half of 1?",
+    "level": "Level 1",
+    "type": "Algebra",
+    "solution": "Halve it.\n\nSo $\\boxed{\\frac12}$.",
+}
 HUB_ROWS = {  # name: (a row with the Hub's fields, the project's fields)
-    "gsm8k": ({"question": "How many?", "answer": "It is 4/2 = <<4/2=2>>2.\nAnd 2+1 = <<2+1=3>>3.\n#### 3"},
-              {"question": "How many?", "answer": "3", "trace": "It is 4/2 = <<4/2=2>>2.\n\nAnd 2+1 = <<2+1=3>>3.\n\nThe answer is 3."}),
-    "math": (MATH_ROW, {"question": "Half of 1?", "answer": "\\frac12", "trace": "Halve it.\n\nSo $\\boxed{\\frac12}$.\n\nThe answer is \\frac12."}),
-    "math500": ({**MATH_ROW, "answer": "\\frac{1}{2}"},
-                {"question": "Half of 1?", "answer": "\\frac{1}{2}", "trace": "Halve it.\n\nSo $\\boxed{\\frac12}$.\n\nThe answer is \\frac{1}{2}."}),
-    "strategyqa": ({"qid": "1", "question": "Can pigs fly?", "answer": False, "facts": "Pigs have no wings."}, {"question": "Can pigs fly?", "answer": "No"}),
-    "commonsenseqa": ({"question": "Where do fish live?", "choices": {"label": ["A", "B"], "text": ["a tree", "water"]}, "answerKey": "B"},
-                      {"question": "Where do fish live?\nOptions:\n(A) a tree\n(B) water", "answer": "(B)"}),
-    "truthfulqa": ({"question": "Why?", "mc1_targets": {"choices": ["so", "no"], "labels": [1, 0]}},
-                   {"question": "Why?\nOptions:\n(A) no\n(B) so", "answer": "(B)"}),
-    "bbh": ({"input": "not True is", "target": "False"}, {"question": "not True is", "answer": "False"}),
-    "long": ({"problem": "1+1?", "answer": "2", "correctness_math_verify": [False, True],
-              "generations": ["<think>\nIt is 3.\n</think>\n3", "<think>\nWait.\n\nIt is 2.\n</think>\n2"]},
-             {"question": "1+1?", "answer": "2", "trace": "Wait.\n\nIt is 2.\n\nThe answer is 2."}),
-    "short_cot": ({"instruction": "Q: Where is Dr. Who? Answer choices: A: home, B: out, away",
-                   "output": "<Solution Path>Dr. Who travels. So he is out. The answer is B"},
-                  {"question": "Where is Dr. Who?\nOptions:\n(A) home\n(B) out, away", "answer": "(B)", "trace": "Dr. Who travels.\n\nSo he is out.\n\nThe answer is (B)."}),
+    "gsm8k": (
+        {
+            "question": "How many?",
+            "answer": "It is 4/2 = <<4/2=2>>2.\nAnd 2+1 = <<2+1=3>>3.\n#### 3",
+        },
+        {
+            "question": "How many?",
+            "answer": "3",
+            "trace": "It is 4/2 = <<4/2=2>>2.\n\nAnd 2+1 = <<2+1=3>>3.\n\nThe answer is 3.",
+        },
+    ),
+    "math": (
+        MATH_ROW,
+        {
+            "question": "Half of 1?",
+            "answer": "\\frac12",
+            "trace": "Halve it.\n\nSo $\\boxed{\\frac12}$.\n\nThe answer is \\frac12.",
+        },
+    ),
+    "math500": (
+        {**MATH_ROW, "answer": "\\frac{1}{2}"},
+        {
+            "question": "Half of 1?",
+            "answer": "\\frac{1}{2}",
+            "trace": "Halve it.\n\nSo $\\boxed{\\frac12}$.\n\nThe answer is \\frac{1}{2}.",
+        },
+    ),
+    "strategyqa": (
+        {"qid": "1", "question": "Can pigs fly?", "answer": False, "facts": "Pigs have no wings."},
+        {"question": "Can pigs fly?", "answer": "No"},
+    ),
+    "commonsenseqa": (
+        {
+            "question": "Where do fish live?",
+            "choices": {"label": ["A", "B"], "text": ["a tree", "water"]},
+            "answerKey": "B",
+        },
+        {"question": "Where do fish live?\nOptions:\n(A) a tree\n(B) water", "answer": "(B)"},
+    ),
+    "truthfulqa": (
+        {"question": "Why?", "mc1_targets": {"choices": ["so", "no"], "labels": [1, 0]}},
+        {"question": "Why?\nOptions:\n(A) no\n(B) so", "answer": "(B)"},
+    ),
+    "bbh": (
+        {"input": "not True is", "target": "False"},
+        {"question": "not True is", "answer": "False"},
+    ),
+    "long": (
+        {
+            "problem": "1+1?",
+            "answer": "2",
+            "correctness_math_verify": [False, True],
+            "generations": [
+                "<think>\nIt is 3.\n</think>\n3",
+                "<think>\nWait.\n\nIt is 2.\n</think>\n2",
+            ],
+        },
+        {"question": "1+1?", "answer": "2", "trace": "Wait.\n\nIt is 2.\n\nThe answer is 2."},
+    ),
+    "short_cot": (
+        {
+            "instruction": "Q: Where is Dr. Who? Answer choices: A: home, B: out, away",
+            "output": "<Solution Path>Dr. Who travels. So he is out. The answer is B",
+        },
+        {
+            "question": "Where is Dr. Who?\nOptions:\n(A) home\n(B) out, away",
+            "answer": "(B)",
+            "trace": "Dr. Who travels.\n\nSo he is out.\n\nThe answer is (B).",
+        },
+    ),
 }
 
 
-def jsonl(path, *rows):
-    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+def write_jsonl(path, *rows):
+    """The path, as a str, of a new file of these rows."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
+
+
+def error_of(function, *args, **options):
+    """The UserError of a call, which must be one line."""
+    with pytest.raises(UserError) as error:
+        function(*args, **options)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
 
 
 @pytest.fixture
 def library(monkeypatch, tmp_path):
-    """The datasets library, its cache out of the way."""
+    """The datasets library with its cache out of the way."""
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     return datasets
 
 
-# ------------------------------------------------------------------------------------------- answers
+# ---------------------------------------------------------------------------------------- answers
 @pytest.mark.parametrize("text, answer", HANDED_OVER, ids=range(len(HANDED_OVER)))
 def test_extract(text, answer):
     assert extract(text) == answer
@@ -143,29 +380,47 @@ def test_same(given, right, expected):
 
 
 def test_embedded_tasks_hand_over_their_answers():
-    for row, _ in algorithmic.rows(list(algorithmic.TASKS), "train", 160):
-        answer = extract(row["trace"].split("\n\n")[-1])
-        assert answer == row["answer"] and same(answer, row["answer"]), row
+    for row, _ in algorithmic.rows(list(algorithmic.FAMILIES), "train", 160):
+        last_step = row["trace"].split("\n\n")[-1]
+        answer = extract(last_step)
+        assert answer == row["answer"], row
+        assert same(answer, row["answer"]), row
 
 
-@pytest.mark.parametrize("noise", ["$", "{", "(", "1/", "\\frac", "\\text{", "a ", "'", "*", "- ", "1,", "answer ", "\\boxed{", " ", "<answer>", "= "])
+NOISE = ["$", "{", "(", "\\frac", "\\text{", "\\boxed{", "<answer>", "answer ", "a ", " "]
+NOISE += ["1/", "1,", "'", "*", "- ", "= "]
+
+
+@pytest.mark.parametrize("noise", NOISE)
 def test_long_nonsense_ends(noise):
     """A pattern that backtracks would take hours here."""
     for text in (noise * 10**5, "The answer is " + noise * (900 // len(noise))):
-        assert not same(extract(text), "5") and not same(text[:990], "5") and not same("5", text[:990]) and not arithmetic(text)
+        assert not same(extract(text), "5")
+        assert not same(text[:990], "5")
+        assert not same("5", text[:990])
+        assert not arithmetic(text)
 
 
-# ---------------------------------------------------------------------------------------- arithmetic
+# ------------------------------------------------------------------------------------- arithmetic
 @pytest.mark.parametrize("step, errors", SUMS, ids=range(len(SUMS)))
 def test_arithmetic(step, errors):
     assert arithmetic(step) == errors
 
 
-# -------------------------------------------------------------------------------------------- datasets
+def test_gsm8k_paths_are_judged_by_their_arithmetic():
+    first = Step(REASONING, "Then 2 + 3 = 6 apples, <<6*2=12>>12 halves.")
+    reasoning = Reasoning([first, Step(RESPONSE, "The answer is 12.")])
+    assert judge("How many?", reasoning, "gsm8k") == ["2+3 = 6: it is 5", ""]
+    assert judge("How many?", reasoning) is None
+
+
+# --------------------------------------------------------------------------------------- datasets
 @pytest.mark.parametrize("name", prepare.BENCHMARKS)
 def test_rows_of_every_benchmark(name, tmp_path):
     row, fields = HUB_ROWS[name]
-    assert list(prepare.rows(name, "train", jsonl(tmp_path / "f.jsonl", row))) == [{"id": f"train-{name}-0", "task": name, **fields}]
+    source = write_jsonl(tmp_path / "f.jsonl", row)
+    expected = {"id": f"train-{name}-0", "task": name, **fields}
+    assert list(prepare.rows(name, "train", source)) == [expected]
 
 
 @pytest.mark.parametrize("suffix", ["json", "parquet"])
@@ -177,113 +432,192 @@ def test_other_files_go_through_the_library(name, suffix, tmp_path, library):
         path.write_text(json.dumps([row, row]), encoding="utf-8")
     else:
         library.Dataset.from_list([row, row]).to_parquet(path)
-    assert [{k: r[k] for k in fields} for r in prepare.rows(name, "test", str(path))] == [fields] * 2
+    rows = list(prepare.rows(name, "test", str(path)))
+    assert [{field: r[field] for field in fields} for r in rows] == [fields] * 2
     assert len(list(prepare.rows(name, "test", str(path), limit=1))) == 1
 
 
 def test_tasks_splits_and_limits_on_the_hub(monkeypatch, library):
-    asked = []
-    monkeypatch.setattr(library, "load_dataset", lambda *args, **options: asked.append((args, options)) or [HUB_ROWS["bbh"][0]] * 5)
+    requests = []
+
+    def load_dataset(*args, **options):
+        requests.append((args, options))
+        return [HUB_ROWS["bbh"][0]] * 5
+
+    monkeypatch.setattr(library, "load_dataset", load_dataset)
     rows = list(prepare.rows("bbh", "test", limit=2))
-    assert len(prepare.BBH.split()) == len(asked) == 27 and Counter(r["task"] for r in rows) == dict.fromkeys(prepare.BBH.split(), 2)
-    assert asked[0] == (("SaylorTwift/bbh", "boolean_expressions"), {"split": "test", "streaming": True})
-    assert rows[1]["id"] == "test-boolean_expressions-1" and len({r["id"] for r in rows}) == 54
+    tasks = prepare.BENCHMARKS["bbh"].configs.split()
+    assert len(tasks) == len(requests) == 27
+    assert Counter(row["task"] for row in rows) == dict.fromkeys(tasks, 2)
+    options = {"split": "test", "streaming": True}
+    assert requests[0] == (("SaylorTwift/bbh", "boolean_expressions"), options)
+    assert rows[1]["id"] == "test-boolean_expressions-1"
+    assert len({row["id"] for row in rows}) == 54
 
 
 def test_a_bbh_file_names_its_task(tmp_path):
-    rows = list(prepare.rows("bbh", "test", jsonl(tmp_path / "navigate.jsonl", *[HUB_ROWS["bbh"][0]] * 3), limit=2))
-    assert [r["task"] for r in rows] == ["navigate"] * 2
+    row = HUB_ROWS["bbh"][0]
+    source = write_jsonl(tmp_path / "navigate.jsonl", row, row, row)
+    rows = list(prepare.rows("bbh", "test", source, limit=2))
+    assert [row["task"] for row in rows] == ["navigate"] * 2
 
 
 def test_truthfulqa_is_shuffled_but_fixed(tmp_path):
     targets = {"choices": ["right", "x", "y", "z"], "labels": [1, 0, 0, 0]}
-    source = jsonl(tmp_path / "t.jsonl", *({"question": f"Why {i}?", "mc1_targets": targets} for i in range(80)))
+    questions = [{"question": f"Why {i}?", "mc1_targets": targets} for i in range(80)]
+    source = write_jsonl(tmp_path / "t.jsonl", *questions)
     rows = list(prepare.rows("truthfulqa", "validation", source))
     assert rows == list(prepare.rows("truthfulqa", "validation", source))
-    assert all(f"{r['answer']} right" in r["question"].split("\n") for r in rows)
-    assert set(Counter(r["answer"] for r in rows)) == {"(A)", "(B)", "(C)", "(D)"}
+    for row in rows:
+        assert f"{row['answer']} right" in row["question"].split("\n")
+    assert {row["answer"] for row in rows} == {"(A)", "(B)", "(C)", "(D)"}
 
 
 def test_rows_without_an_answer_are_counted(tmp_path, capsys):
     row = HUB_ROWS["commonsenseqa"][0]
-    source, out = jsonl(tmp_path / "c.jsonl", row, {**row, "answerKey": ""}, {**row, "answerKey": None}), tmp_path / "out.jsonl"
+    unanswered = [{**row, "answerKey": ""}, {**row, "answerKey": None}]
+    source = write_jsonl(tmp_path / "c.jsonl", row, *unanswered)
+    out = tmp_path / "out.jsonl"
     prepare.main(["commonsenseqa", "--file", source, "--out", str(out)])
-    assert capsys.readouterr().out == f"wrote 1 rows to {out}, dropped 2: no answer\n" and len(out.read_text().splitlines()) == 1
+    assert capsys.readouterr().out == f"wrote 1 rows to {out}, dropped 2: no answer\n"
+    assert len(out.read_text().splitlines()) == 1
+
+
+def test_rows_without_a_right_generation_are_counted(tmp_path):
+    row = {**HUB_ROWS["long"][0], "correctness_math_verify": [False, False]}
+    source = write_jsonl(tmp_path / "l.jsonl", row)
     dropped = Counter()
-    unverified = {**HUB_ROWS["long"][0], "correctness_math_verify": [False, False]}
-    assert not list(prepare.rows("long", "train", jsonl(tmp_path / "l.jsonl", unverified), dropped=dropped)) and dropped == {"no trace": 1}
+    assert not list(prepare.rows("long", "train", source, dropped=dropped))
+    assert dropped == {"no trace": 1}
 
 
-BAD = [(name, {k: v for k, v in row.items() if k != gone}, f'line 2: field "{gone}" is missing') for name, (row, fields) in HUB_ROWS.items() for gone in row
-       if gone not in ("level", "type", "qid", "facts")]
-BAD += [("gsm8k", {"question": 3, "answer": "#### 3"}, "line 2: not a row of gsm8k"), ("strategyqa", {"question": "q", "answer": "false"}, "line 2: not a row"),
+# ------------------------------------------------------------------------------------ user errors
+UNUSED_FIELDS = ("level", "type", "qid", "facts")
+
+
+def bad_rows():
+    """(benchmark, a row that it cannot have, what the error says)."""
+    cases = [
+        ("gsm8k", {"question": 3, "answer": "#### 3"}, "line 2: not a row of gsm8k"),
+        ("strategyqa", {"question": "q", "answer": "false"}, "line 2: not a row"),
         ("commonsenseqa", {**HUB_ROWS["commonsenseqa"][0], "choices": "A"}, "line 2: not a row"),
-        ("truthfulqa", {"question": "q", "mc1_targets": {"choices": ["a"], "labels": []}}, "line 2: not"),
-        ("long", {**HUB_ROWS["long"][0], "generations": None}, "line 2: not a row of long"), ("bbh", ["input"], "line 2: a list")]
+        ("long", {**HUB_ROWS["long"][0], "generations": None}, "line 2: not a row of long"),
+        ("bbh", ["input"], "line 2: a list"),
+    ]
+    targets = {"choices": ["a"], "labels": []}
+    cases.append(("truthfulqa", {"question": "q", "mc1_targets": targets}, "line 2: not a row"))
+    for name, (row, _) in HUB_ROWS.items():
+        for field in row:
+            if field not in UNUSED_FIELDS:
+                others = {key: value for key, value in row.items() if key != field}
+                cases.append((name, others, f'line 2: field "{field}" is missing'))
+    return cases
 
 
-@pytest.mark.parametrize("name, row, says", BAD, ids=range(len(BAD)))
-def test_bad_rows_are_refused_with_their_line(name, row, says, tmp_path):
-    with pytest.raises(UserError) as refused:
-        prepare.main([name, "--file", jsonl(tmp_path / "f.jsonl", HUB_ROWS[name][0], row), "--out", str(tmp_path / "out.jsonl")])
-    assert f"f.jsonl, {says}" in str(refused.value) and "\n" not in str(refused.value)
-    assert [p.name for p in tmp_path.iterdir()] == ["f.jsonl"]
+BAD_ROWS = bad_rows()
 
 
-def test_bad_calls_are_refused(tmp_path, library, monkeypatch):
-    good, broken = jsonl(tmp_path / "g.jsonl", HUB_ROWS["gsm8k"][0]), tmp_path / "b.parquet"
+@pytest.mark.parametrize("name, row, message", BAD_ROWS, ids=range(len(BAD_ROWS)))
+def test_bad_rows_are_refused_with_their_line(name, row, message, tmp_path):
+    source = write_jsonl(tmp_path / "f.jsonl", HUB_ROWS[name][0], row)
+    argv = [name, "--file", source, "--out", str(tmp_path / "out.jsonl")]
+    assert f"f.jsonl, {message}" in error_of(prepare.main, argv)
+    assert [path.name for path in tmp_path.iterdir()] == ["f.jsonl"]
+
+
+def test_bad_calls_are_refused(tmp_path, library):
+    good = write_jsonl(tmp_path / "g.jsonl", HUB_ROWS["gsm8k"][0])
+    broken = tmp_path / "b.parquet"
     broken.write_bytes(b"no parquet")
-    for argv, says in ((["nothing"], "no benchmark 'nothing': choose from gsm8k"), (["truthfulqa"], "no split 'test': choose from validation"),
-                       (["short_cot", "--split", "train"], "--file"),
-                       (["gsm8k", "--file", str(tmp_path / "none.jsonl")], "No such file"),
-                       (["gsm8k", "--file", str(broken)], "b.parquet: cannot be read"),
-                       (["gsm8k", "--file", "x.csv"], "x.csv: cannot be read"), (["gsm8k", "--file", good, "--out", good], "is also the input")):
-        with pytest.raises(UserError, match=None) as refused:
-            prepare.main(["--out", str(tmp_path / "out.jsonl"), *argv])
-        assert says in str(refused.value) and "\n" not in str(refused.value)
+    missing = str(tmp_path / "none.jsonl")
+    out = tmp_path / "out.jsonl"
+    calls = [
+        (["nothing"], "no benchmark 'nothing': choose from gsm8k"),
+        (["truthfulqa"], "no split 'test': choose from validation"),
+        (["short_cot", "--split", "train"], "--file"),
+        (["gsm8k", "--file", missing], "No such file"),
+        (["gsm8k", "--file", str(broken)], "b.parquet: cannot be read"),
+        (["gsm8k", "--file", "x.csv"], "x.csv: cannot be read"),
+        (["gsm8k", "--file", good, "--out", good], "is also the input"),
+    ]
+    for argv, message in calls:
+        assert message in error_of(prepare.main, ["--out", str(out), *argv])
     with pytest.raises(SystemExit, match="2"):
         prepare.main(["gsm8k", "--limit", "-1"])
-    assert not (tmp_path / "out.jsonl").exists()
+    assert not out.exists()
 
 
-@pytest.mark.parametrize("limit", [0, 3])
-def test_an_unreachable_hub_says_what_to_do(limit, library, monkeypatch):
-    def offline(*args, **options):
-        raise ConnectionError("Couldn't reach the Hub\n(a long story)")
+def offline(*args, **options):
+    """In place of load_dataset: no connection."""
+    raise ConnectionError("Couldn't reach the Hub\n(a long story)")
 
-    def breaks_off(*args, **options):
-        yield HUB_ROWS["gsm8k"][0]
-        offline()
 
-    for failing in (offline, breaks_off) if limit else (offline,):
-        monkeypatch.setattr(library, "load_dataset", failing)
-        with pytest.raises(UserError) as refused:
-            list(prepare.rows("gsm8k", "test", limit=limit))
-        assert str(refused.value) == "gsm8k: the Hub cannot be reached (ConnectionError: Couldn't reach the Hub); download the file and name it with --file"
+def breaks_off(*args, **options):
+    """In place of load_dataset: the connection is lost after a row."""
+    yield HUB_ROWS["gsm8k"][0]
+    offline()
+
+
+@pytest.mark.parametrize("load_dataset, limit", [(offline, 0), (offline, 3), (breaks_off, 3)])
+def test_an_unreachable_hub_says_what_to_do(load_dataset, limit, library, monkeypatch):
+    monkeypatch.setattr(library, "load_dataset", load_dataset)
+
+    def read_all():
+        list(prepare.rows("gsm8k", "test", limit=limit))
+
+    assert error_of(read_all) == (
+        "gsm8k: the Hub cannot be reached (ConnectionError: Couldn't reach the Hub); "
+        "download the file and name it with --file"
+    )
+
+
+# ---------------------------------------------------------------------------------- command lines
+SCRIPT = """
+import runpy, sys
+sys.argv = ["prepare.py", *sys.argv[1:]]
+try:
+    runpy.run_module("data.benchmarks.prepare", run_name="__main__")
+except SystemExit as e:
+    assert not e.code, e
+assert "datasets" not in sys.modules
+"""
 
 
 def test_the_script_runs_without_importing_datasets(tmp_path):
-    source, out = jsonl(tmp_path / "f.jsonl", HUB_ROWS["bbh"][0]), tmp_path / "out.jsonl"
-    code = f"import sys, runpy; sys.argv = ['prepare.py', 'bbh', '--file', {source!r}, '--out', {str(out)!r}]\n" \
-           "try: runpy.run_module('data.benchmarks.prepare', run_name='__main__')\nexcept SystemExit as e: assert not e.code, e\n" \
-           "assert 'datasets' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    source = write_jsonl(tmp_path / "f.jsonl", HUB_ROWS["bbh"][0])
+    out = tmp_path / "out.jsonl"
+    argv = ["bbh", "--file", source, "--out", str(out)]
+    subprocess.run([sys.executable, "-c", SCRIPT, *argv], cwd=ROOT, check=True)
     assert json.loads(out.read_text())["answer"] == "False"
-    refused = subprocess.run([sys.executable, "-m", "data.benchmarks.prepare", "nothing"], cwd=ROOT, capture_output=True, text=True)
-    assert refused.returncode == 2 and refused.stderr.startswith("error: no benchmark 'nothing'") and refused.stderr.count("\n") == 1
 
 
-def test_gsm8k_paths_are_judged_by_their_arithmetic():
-    reasoning = Reasoning([Step(4, "Then 2 + 3 = 6 apples, <<6*2=12>>12 halves."), Step(6, "The answer is 12.")])
-    assert judge("How many?", reasoning, "gsm8k") == ["2+3 = 6: it is 5", ""] and judge("How many?", reasoning) is None
+def test_the_script_refuses_in_one_line():
+    command = [sys.executable, "-m", "data.benchmarks.prepare", "nothing"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: no benchmark 'nothing'")
+    assert process.stderr.count("\n") == 1
 
 
 def test_annotate_reads_benchmarks_by_name(tmp_path, monkeypatch):
-    rows = {"gsm8k": [{"question": "How many?", "trace": "So 1 + 1 = 2.", "answer": "2"}], "strategyqa": [{"question": "Is it?", "answer": "Yes"}]}
-    monkeypatch.setattr(prepare, "rows", lambda name, split: iter(rows[name]) if split == "train" else 1 / 0)
-    annotate.main(["gsm8k:train", str(tmp_path / "a.jsonl")])
-    assert [s["text"] for s in json.loads((tmp_path / "a.jsonl").read_text())["steps"]] == ["So 1 + 1 = 2.", "The answer is 2."]
-    for source, says in (("strategyqa:train", "--teach"), ("gsm9k:train", "gsm9k:train: No such file")):
-        with pytest.raises(UserError, match=says):
-            annotate.main([source, str(tmp_path / "b.jsonl")])
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl", "a.png"]
+    rows = {
+        "gsm8k": [{"question": "How many?", "trace": "So 1 + 1 = 2.", "answer": "2"}],
+        "strategyqa": [{"question": "Is it?", "answer": "Yes"}],
+    }
+
+    def rows_of(name, split):
+        assert split == "train"
+        return iter(rows[name])
+
+    monkeypatch.setattr(prepare, "rows", rows_of)
+    out = tmp_path / "a.jsonl"
+    annotate.main(["gsm8k:train", str(out)])
+    steps = json.loads(out.read_text())["steps"]
+    assert [step["text"] for step in steps] == ["So 1 + 1 = 2.", "The answer is 2."]
+    bad_sources = [
+        ("strategyqa:train", "--teach"),
+        ("gsm9k:train", "gsm9k:train: No such file"),
+    ]
+    for source, message in bad_sources:
+        assert message in error_of(annotate.main, [source, str(tmp_path / "b.jsonl")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "a.png"]

@@ -1,102 +1,223 @@
-"""Final answers: which one a text hands over, and whether two of them say the same.
+r"""Final answers: which one a text hands over, and whether two of them say the same.
 
-Nothing is ever evaluated as code, numbers are exact Fractions. In doubt two answers differ: a false "right" is worse than a
-false "wrong".
+Nothing is evaluated as code, and numbers are exact Fractions. In doubt two answers differ: a false
+"right" is worse than a false "wrong".
 """
+
 import re
 from fractions import Fraction
 
-HANDOVER = re.compile(r"\banswer\b((?:\s*(?:\bis\b|[:=]))*)\s*|(####|<answer>)\s*", re.I)
-WRAPPED = re.compile(r"""(["'`*$])(.*)\1|[“‘](.*)[”’]|\\\((.*)\\\)|\\\[(.*)\\\]|\\text\{([^{}]*)\}""", re.S)
-SPELLINGS = [(re.compile(found), new) for found, new in (  # typography and LaTeX that leave the meaning alone, in this order
-    (r"[−–]", "-"), ("½", " 1/2"), ("¼", " 1/4"), ("¾", " 3/4"), ("²", "^2"), ("³", "^3"), (r"\\(?:left|right)(?![a-z])|\\!", ""),
-    (r"\\[,;: ]|\\q?quad", " "), (r"\{,\}", ","), (r"(?<=\d),(?=\d{3}(?!\d))", ""), (r"\\(?=[%$])", ""), (r"%|\bper cent\b", " percent"),
-    (r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|°", " degrees"), (r"^(-?) ?\$ ?(-?[\d.]+)", r"\1\2 dollars "),
-    (r"^(-?) ?€ ?(-?[\d.]+)", r"\1\2 euros "), (r"^(-?) ?£ ?(-?[\d.]+)", r"\1\2 pounds "), (r"\\[dtc]frac", r"\\frac"),
-    (r"\\frac\s*(\w)", r"\\frac{\1}"), (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"), (r"\\frac\{(-?\d+)\}\{(\d+)\}", r" \1/\2"),
-    (r"\\sqrt\s*(\w)", r"\\sqrt{\1}"), (r"\^\{(\w)\}", r"^\1"), (r"\\(?:mathrm|mbox|textbf|textrm)\{", r"\\text{"),
-    (r"\s+", " "), (r" ?([^\w\s]) ?", r"\1"))]
-NUMBER = re.compile(r"([-+]?)(?:(?:(\d+) )?(\d+)/(0*[1-9]\d*)|(\d+|\d*\.\d+))((?: [a-z/]{2,}(?:\^[23])?){0,4})")
-NO_UNIT = set("""or and not than less plus minus times over by pi half halves third quarter hundred thousand million billion dozen squared
-    cubed factorial mod base one two three four five six seven eight nine ten""".split())  # "5 million" and "5 or more" are not 5
-OPTION = re.compile(r"(?:option |choice )?(?:\(([a-z])\)|([a-z])(?:[.):]|$))(?!(?:and|or|nor)\b|[,/&]|.*\([a-z]\))")
-VERDICT = re.compile(r"(?:(?:so|thus|therefore|hence|well)[, ]*)?(yes|no|true|false)(?=$|[,.;:!—-]| (?:because|since|as|it|they|he|she)\b)")
+HANDOVER = re.compile(
+    r"""
+    \banswer\b (?P<verb> (?: \s* (?: \bis\b | [:=] ) )* ) \s*  # "answer is", "answer:"
+    | (?P<mark> \#\#\#\# | <answer> ) \s*
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+# What may stand around an answer; the last group that matches is the answer itself.
+WRAPPED = re.compile(
+    r"""
+    (["'`*$]) (.*) \1  # "4", 'yes', `code`, *emphasis*, $math$
+    | [“‘] (.*) [”’]  # “4”
+    | \\\( (.*) \\\)  # \(4\)
+    | \\\[ (.*) \\\]  # \[4\]
+    | \\text\{ ([^{}]*) \}  # \text{yes}
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+# (pattern, replacement), in this order: typography and LaTeX that leave the meaning alone.
+SPELLINGS = [
+    (r"[−–]", "-"),
+    ("½", " 1/2"),
+    ("¼", " 1/4"),
+    ("¾", " 3/4"),
+    ("²", "^2"),
+    ("³", "^3"),
+    (r"\\(?:left|right)(?![a-z])|\\!", ""),  # but not \leftarrow
+    (r"\\[,;: ]|\\q?quad", " "),
+    (r"\{,\}", ","),
+    (r"(?<=\d),(?=\d{3}(?!\d))", ""),  # 1,234
+    (r"\\(?=[%$])", ""),
+    (r"%|\bper cent\b", " percent"),
+    (r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|°", " degrees"),
+    (r"^(-?) ?\$ ?(-?[\d.]+)", r"\1\2 dollars "),
+    (r"^(-?) ?€ ?(-?[\d.]+)", r"\1\2 euros "),
+    (r"^(-?) ?£ ?(-?[\d.]+)", r"\1\2 pounds "),
+    (r"\\[dtc]frac", r"\\frac"),
+    (r"\\frac\s*(\w)", r"\\frac{\1}"),  # \frac12
+    (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"),
+    (r"\\frac\{(-?\d+)\}\{(\d+)\}", r" \1/\2"),
+    (r"\\sqrt\s*(\w)", r"\\sqrt{\1}"),
+    (r"\^\{(\w)\}", r"^\1"),
+    (r"\\(?:mathrm|mbox|textbf|textrm)\{", r"\\text{"),
+    (r"\s+", " "),
+    (r" ?([^\w\s]) ?", r"\1"),  # no space beside punctuation
+]
+
+NUMBER = re.compile(
+    r"""
+    (?P<sign> [-+]? )
+    (?:
+        (?: (?P<whole> \d+ ) [ ] )?  # 1 3/4
+        (?P<numerator> \d+ ) / (?P<denominator> 0* [1-9] \d* )
+        | (?P<decimal> \d+ | \d* \. \d+ )  # 12, 1.5, .5
+    )
+    (?P<unit> (?: [ ] [a-z/]{2,} (?: \^[23] )? ){0,4} )  # km/h, cm^2; up to four words
+    """,
+    re.VERBOSE,
+)
+
+# No units: "5 million" and "5 or more" are not 5.
+NO_UNIT = """
+    or and not than less plus minus times over by pi half halves third quarter
+    hundred thousand million billion dozen squared cubed factorial mod base
+    one two three four five six seven eight nine ten
+"""
+
+OPTION = re.compile(
+    r"""
+    (?: option[ ] | choice[ ] )?
+    (?: \( ([a-z]) \) | ([a-z]) (?: [.):] | $ ) )  # (b), b., b), b: or b
+    (?! (?: and | or | nor )\b | [,/&] | .* \( [a-z] \) )  # not "(b) or (c)"
+    """,
+    re.VERBOSE,
+)
+
+VERDICT = re.compile(
+    r"""
+    (?: (?: so | thus | therefore | hence | well ) [, ]* )?
+    (?P<word> yes | no | true | false )
+    (?= $ | [,.;:!—-] | [ ] (?: because | since | as | it | they | he | she )\b )  # not "no trees"
+    """,
+    re.VERBOSE,
+)
 
 
 def extract(text):
-    """The final answer a text hands over, or None: the last of \\boxed{...}, "answer is ...", "answer: ...", "#### ...", <answer>;
-    if there is none of them, what follows the last "answer"."""
-    text = re.sub(r"(?<!\w)\*\*|\*\*(?!\w)", "", text[-20_000:])  # bold type may open before "answer" and close after it
-    found = [(True, at, clean(inside)) for at, inside in boxed(text)]  # (is it sure, where, answer)
+    r"""The final answer that a text hands over (str), or None.
+
+    It is the last of \boxed{...}, "answer is ...", "answer: ...", "#### ..." and <answer>, or else
+    what follows the last "answer".
+    """
+    text = text[-20_000:]
+    text = re.sub(r"(?<!\w)\*\*|\*\*(?!\w)", "", text)  # bold type, but not 2**3
+    # (is it surely the answer, its position, the answer)
+    candidates = [(True, start, clean(content)) for start, content in boxed(text)]
     for m in HANDOVER.finditer(text):
         line = text[m.end() :].partition("\n")[0]
-        found.append((bool(m[1] or m[2]), m.start(), clean(re.split(r"\.\s+(?=[A-Z(])", line)[0])))
-    return max((f for f in found if f[2]), default=(0, 0, None))[2]
+        sentence = re.split(r"\.\s+(?=[A-Z(])", line)[0]
+        is_sure = bool(m["verb"] or m["mark"])
+        candidates.append((is_sure, m.start(), clean(sentence)))
+    candidates = [c for c in candidates if c[2]]
+    return max(candidates)[2] if candidates else None
 
 
 def boxed(text):
-    """[(where, inside), ...] of every complete \\boxed{...}, nested braces and all."""
-    found, opened = [], []
+    r"""[(start, content), ...] of every complete \boxed{...}; braces may be nested."""
+    found = []
+    openings = []  # matches of { and \boxed{ that are not closed yet
     for m in re.finditer(r"\\boxed\s*\{|[{}]", text):
         if m[0] != "}":
-            opened.append(m)
-        elif opened and (start := opened.pop())[0] != "{":
-            found.append((start.start(), text[start.end() : m.start()]))
+            openings.append(m)
+        elif openings:
+            opening = openings.pop()
+            if opening[0] != "{":
+                found.append((opening.start(), text[opening.end() : m.start()]))
     return found
 
 
 def clean(text):
-    """An answer without what is wrapped around it: white space, a final period, quotes, emphasis, math signs, tags."""
-    text = re.sub(r"</?answer>", "", text, flags=re.I).strip().rstrip(". \n")
+    """An answer without final periods, quotes, emphasis, math signs or tags around it."""
+    text = trim(re.sub(r"</?answer>", "", text, flags=re.IGNORECASE))
     while m := WRAPPED.fullmatch(text):
-        text = m[m.lastindex].strip().rstrip(". \n")
+        text = trim(m[m.lastindex])
     return text
 
 
-def same(given, right):
-    """Do two final answers (str, or None for none) say the same? Case, white space and a final period never count.
+def trim(text):
+    return text.strip().rstrip(". \n")
 
-    Numbers (integers, decimals, fractions, mixed numbers, also in LaTeX) compare exactly; a unit (currency, percent, words) only
-    counts where both have one, so 12% is 12 percent and 12, never 0.12. An option is its letter: (B), B, b) or "(B) its text".
-    Where yes, no, true or false is right, a sentence that opens with one will do. Other LaTeX compares as text with its spelling
-    evened out (\\dfrac, \\left, spaces, units in \\text): no algebra, no reordering. The right one may stand behind GSM8K's ####.
+
+def same(given, right):
+    r"""Do two final answers (str, or None for none) say the same?
+
+    - Case, white space and a final period never count.
+    - Numbers (decimals, fractions, mixed numbers, also in LaTeX) compare exactly.
+    - A unit (currency, percent, words) counts where both have one: 12% is 12, never 0.12.
+    - An option is its letter: (B), B, b) or "(B) its text".
+    - Where yes, no, true or false is right, a sentence that opens with one will do.
+    - Other LaTeX compares as text in one spelling: no algebra, no reordering.
+
+    right may be a whole solution of GSM8K, with the answer behind ####.
     """
     right = (right or "").rpartition("####")[2]
-    given, right = (" ".join(clean(text or "").split()) for text in (given, right))
-    if not given or not right or max(len(given), len(right)) > 1000:
-        return given == right != ""
-    given, right = plain(given), plain(right)
+    given = " ".join(clean(given or "").split())
+    right = " ".join(clean(right).split())
+    if not given or not right:
+        return False
+    if max(len(given), len(right)) > 1000:
+        return given == right
+    given = plain(given)
+    right = plain(right)
     if letter := re.fullmatch(r"\(?([a-z])\)?", right):
-        return given == right or (m := OPTION.match(given)) is not None and letter[1] in m.groups()
+        return given == right or option(given) == letter[1]
     if right in ("yes", "no", "true", "false"):
         return verdict(given) == verdict(right)
-    (a, unit), (b, other) = value(given if "=" in right else re.sub(r"^[a-zA-Z]=", "", given)), value(right)
-    return a == b and all(u == v for u, v in zip(unit, other))
+    if "=" not in right:
+        given = re.sub(r"^[a-zA-Z]=", "", given)  # "x = 5" is 5
+    number, unit = value(given)
+    right_number, right_unit = value(right)
+    shared_words = zip(unit, right_unit, strict=False)  # none where one of them has no unit
+    return number == right_number and all(a == b for a, b in shared_words)
 
 
 def plain(text):
-    """An answer in one spelling; only LaTeX keeps its capitals, since \\Delta is not \\delta."""
-    for found, new in SPELLINGS:
-        text = found.sub(new, text)
+    r"""An answer in one spelling. Only LaTeX keeps its capitals, since \Delta is not \delta."""
+    for pattern, replacement in SPELLINGS:
+        text = re.sub(pattern, replacement, text)
     text = clean(text)
     return text if "\\" in text else text.casefold()
 
 
+def option(text):
+    """The letter of the option that a plain answer names, or None."""
+    m = OPTION.match(text)
+    return m[m.lastindex] if m else None
+
+
 def verdict(text):
-    """True for yes or true, False for no or false; None where a text opens with neither or says both."""
+    """True for yes or true, False for no or false, None for neither or both."""
     m = VERDICT.match(text)
-    said = [m[1], *re.findall(r"\b(?:yes|no|true|false)(?=$|[,.;:!])", text)] if m else []
-    said = {word in ("yes", "true") for word in said}
-    return said.pop() if len(said) == 1 else None
+    if m is None:
+        return None
+    words = [m["word"], *re.findall(r"\b(?:yes|no|true|false)(?=$|[,.;:!])", text)]
+    verdicts = {word in ("yes", "true") for word in words}
+    return verdicts.pop() if len(verdicts) == 1 else None
 
 
 def value(text):
-    """(Fraction, or str where it is no number; the words of its unit, in the singular) of a plain answer."""
-    body, unit = re.fullmatch(r"(.*?)(?:\\text\{([^{}]*)\})?", text).groups("")
-    n = NUMBER.fullmatch(body)
-    words = f"{n[6] if n else ''} {unit}".split()
-    if NO_UNIT & {*words, *(w.rstrip("s") for w in words)}:
+    """(number, unit) of a plain answer.
+
+    number: a Fraction, or a str where there is none. unit: a list of words in the singular.
+    """
+    body, text_unit = re.fullmatch(r"(.*?)(?:\\text\{([^{}]*)\})?", text).groups("")
+    m = NUMBER.fullmatch(body)
+    words = text_unit.split()
+    if m:
+        words = m["unit"].split() + words
+    unit = [word.rstrip("s") for word in words]
+    if set(NO_UNIT.split()) & {*words, *unit}:
         return text, []
-    if n:
-        body = Fraction(n[1] + "1") * (Fraction(n[5]) if n[5] else int(n[2] or 0) + Fraction(int(n[3]), int(n[4])))
-    return body, [w.rstrip("s") for w in words]
+    number = to_fraction(m) if m else body
+    return number, unit
+
+
+def to_fraction(m):
+    """The Fraction of a match of NUMBER."""
+    if m["decimal"]:
+        size = Fraction(m["decimal"])
+    else:
+        size = int(m["whole"] or 0) + Fraction(int(m["numerator"]), int(m["denominator"]))
+    return -size if m["sign"] == "-" else size

@@ -1,0 +1,175 @@
+"""Web of lies (BBH): the first person's status is given, each other speaks of the one before.
+
+Hard: one slip turns over every verdict after it. An example of three people:
+
+    Question: Lina lies. Mei says Lina lies. Elena says Mei lies. Does Elena tell the truth?
+        RECALL      To begin, Lina is a liar.
+        REASONING   So Mei says Lina lies, which is true, so Mei is honest.
+        CONTRAST    Then Elena says that Mei lies, and this is false, so Elena lies.
+        CONCLUSION  In summary, Elena is lying.
+        RESPONSE    The final answer is No.
+"""
+
+import re
+from itertools import pairwise
+
+from data.algorithmic.common import NAMES, Family, Problem, any_of, say, tidy
+from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
+
+
+# ---------------------------------------------------------------------------------- the teacher
+def verb(tells):
+    """BBH's words for someone who tells the truth, or does not."""
+    return "tells the truth" if tells else "lies"
+
+
+def known(rng, person, tells):
+    """One wording of a person's status."""
+    if tells:
+        return say(rng, "{p} [tells the truth|is truthful|is honest]", p=person)
+    return say(rng, "{p} [lies|is lying|is a liar]", p=person)
+
+
+def follow(rng, speaker, about, claim, tells):
+    """The step from what the speaker says of another person to the speaker's own status."""
+    verdict = "[true|right|correct]" if tells else "[false|wrong|a lie]"
+    link = "[which is|and that is|and this is] " + verdict
+    return say(
+        rng,
+        "{speaker} [says|claims|says that] {about} {verb}, " + link + ", so {known}",
+        known=known(rng, speaker, tells),
+        speaker=speaker,
+        about=about,
+        verb=verb(claim),
+    )
+
+
+def make(rng, n):
+    """A problem of n people."""
+    people = rng.sample(NAMES, n)
+    tells = rng.random() < 0.5  # whether the person in hand tells the truth
+    sentences = [f"{people[0]} {verb(tells)}."]
+    steps = [(RECALL, known(rng, people[0], tells))]
+    for about, speaker in pairwise(people):
+        claim = rng.random() < 0.5  # whether the speaker says that the other one tells the truth
+        tells = claim == tells
+        sentences.append(f"{speaker} says {about} {verb(claim)}.")
+        if not tells:
+            signal = CONTRAST
+        elif steps[-1][0] in (REASONING, ADDITION):
+            signal = ADDITION
+        else:
+            signal = REASONING
+        steps.append((signal, follow(rng, speaker, about, claim, tells)))
+    steps.append((CONCLUSION, known(rng, people[-1], tells)))
+    question = f"Question: {' '.join(sentences)} Does {people[-1]} tell the truth?"
+    return Problem(question, "Yes" if tells else "No", steps)
+
+
+# ---------------------------------------------------------------------------------- the checker
+QUESTION = re.compile(
+    r"""(?:Question:\ )?
+    (?P<told>(?:[\w-]+\ (?:says\ [\w-]+\ )?(?:lies|tells\ the\ truth)\.\ )+)
+    Does\ (?P<asked>[\w-]+)\ tell\ the\ truth\?""",
+    re.VERBOSE,
+)
+IS = r"(?:\b(?:is|was|must\ be)|'s)(?:\ not|n't)?"
+STATUS = rf"""(?:
+    lies | lied | (?:tells|told|speaks)\ the\ truth
+  | (?:does|did)(?:\ not|n't)\ (?:lie|(?:tell|speak)\ the\ truth)
+  | {IS}\ (?:lying|a\ liar|dishonest|untruthful|truthful|honest|a\ truth[- ]teller
+            |telling\ (?:the\ truth|a\ lie))
+    )\b"""
+FALSE_WORDS = re.compile("lie|lia|lying|dishonest|untru|false|wrong|incorrect", re.I)
+
+
+def affirms(words):
+    """Whether a status means "tells the truth", or a verdict means "is true"."""
+    negated = bool(re.search(r"n't|\bnot\b", words))
+    return negated == bool(FALSE_WORDS.search(words))
+
+
+class Checker:
+    """A status is known when the question gives it. Else the person's words must have been quoted,
+    and the status of the one they are about must be known."""
+
+    answers = "yes|no"
+
+    def __init__(self, asked, said, honest):
+        self.asked = asked
+        self.said = (
+            said  # {speaker: (whom, whether that one tells the truth)}; whom "": it is given
+        )
+        self.honest = honest  # {person: bool}
+        self.quoted = set()  # whose words the steps have quoted
+        self.shown = set()  # whose status the steps have stated
+        name = any_of(said)
+        self.claims = rf"""
+            (?P<speaker>{name})\ (?:says|said|claims|claimed|states)(?:\ that)?
+              \ (?P<about>{name})\ (?P<quote>{STATUS})  # Bob says Ann lies
+          | (?:(?P<who>{name})|\b(?:he|she))\ (?P<status>{STATUS})  # Bob is honest
+          | (?P<verdict>{IS}\ (?:true|right|correct|false|wrong|incorrect|untrue|a\ lie)\b)
+        """
+
+    def judge(self, claims):
+        """Yield what is wrong with the claims of one step."""
+        quoted, shown = len(self.quoted), len(self.shown)
+        speaker = None  # of the last quotation in this step: who "he" is, and "that" their words
+        for claim in claims:
+            if claim["quote"]:
+                speaker = claim["speaker"]
+                yield from self.judge_quote(claim)
+            else:
+                yield from self.judge_status(claim, claim["who"] or speaker)
+        if any(claim["status"] for claim in claims):
+            progress = len(self.shown) > shown
+        else:
+            progress = len(self.quoted) > quoted
+        sums_up = len(claims) == 1 and claims[0]["who"] == self.asked
+        if claims and not progress and not sums_up:
+            yield "gets no further"
+
+    def judge_quote(self, claim):
+        """Somebody's words have to be those of the question."""
+        speaker = claim["speaker"]
+        self.quoted.add(speaker)
+        if self.said[speaker] != (claim["about"], affirms(claim["quote"])):
+            yield f"the question does not say '{claim[0]}'"
+
+    def judge_status(self, claim, who):
+        """A status, or a verdict on somebody's words, has to be true and to follow."""
+        if not who:
+            yield f"'{claim[0]}': whose words?"
+            return
+        if affirms(claim["status"] or claim["verdict"]) != self.honest[who]:
+            yield f"says '{claim[0]}', but {who} {verb(self.honest[who])}"
+        whom = self.said[who][0]
+        if whom and who not in self.quoted:
+            yield f"leaves out what {who} says"
+        elif whom and self.said[whom][0] and whom not in self.shown:
+            yield f"does not know yet whether {whom} lies"
+        if claim["status"]:
+            self.shown.add(who)
+
+    def conclude(self):
+        """(the true answer, what is missing for it)"""
+        missing = "" if self.asked in self.shown else f"whether {self.asked} lies"
+        return "yes" if self.honest[self.asked] else "no", missing
+
+
+def read_question(question):
+    """A checker of the question's steps, or None."""
+    m = QUESTION.fullmatch(tidy(question))
+    if not m:
+        return None
+    said = {}
+    honest = {"": True}
+    for who, whom, tells in re.findall(r"([\w-]+) (?:says ([\w-]+) )?(lies|tells)", m["told"]):
+        said[who] = whom, tells == "tells"
+        honest[who] = (tells == "tells") == honest.get(whom)
+    if m["asked"] not in said or not all(whom in honest for whom, _ in said.values()):
+        return None
+    return Checker(m["asked"], said, honest)
+
+
+FAMILY = Family("web_of_lies", make, read_question, lengths=(3, 6), train_share=0.75)

@@ -1,0 +1,88 @@
+"""A plan of experiments: which students to train, and what to ask them.
+
+A plan is a JSONL file. One line of it is an arm, and each (n_train, task, seed) of it is a student:
+
+    {"arm": "scaffold", "tasks": ["web_of_lies"], "n_train": [250, 600], "seeds": [0, 1],
+     "questions": 200, "flags": {"max_steps": 700}, "decodings": {"gold": {"signals": "gold"}}}
+
+"flags" are those of train.py. With a flag "data" the student answers the test split of that file.
+"decodings" name more ways to answer than "predicted", the default one: by options of
+sample.evaluate, or other questions, by "split", "lengths" or the name of a JSONL "file".
+"""
+
+from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
+
+from data.tools.files import read_jsonl
+from data.tools.flags import UserError
+
+
+@dataclass
+class PlanLine:
+    """One arm."""
+
+    arm: str
+    tasks: list  # of names
+    n_train: list  # numbers of training traces
+    seeds: list
+    questions: int  # number of test questions of the embedded teacher
+    flags: dict
+    decodings: dict  # of dicts
+
+
+@dataclass
+class StudentPlan:
+    """One student to train."""
+
+    arm: str
+    flags: dict  # with its task, number of traces and seed
+    questions: int
+    decodings: dict  # under which it has not answered yet
+
+    def argv(self):
+        """The flags as a command line of train.py."""
+        parts = []
+        for name, value in self.flags.items():
+            parts += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        return parts
+
+
+def read_plan(path):
+    """The lines (PlanLine) of a plan. Raises UserError."""
+    lines = []
+    for row in read_jsonl(path, "arm"):
+        row.setdefault("decodings", {})
+        line = PlanLine(**{f.name: row.get(f.name) for f in fields(PlanLine)})
+        if not (
+            all(isinstance(getattr(line, f.name), f.type) for f in fields(PlanLine))
+            and all(isinstance(task, str) for task in line.tasks)
+            and all(isinstance(options, dict) for options in line.decodings.values())
+        ):
+            lists = 'lists "tasks" (of names), "n_train" and "seeds", a number "questions"'
+            objects = 'an object "flags" and, if any, "decodings" of objects'
+            raise UserError(f"{path}, line {row['line']}: a plan needs {lists}, {objects}")
+        lines.append(line)
+    return lines
+
+
+def student_plans(lines):
+    """All students of a plan, in the order of its lines."""
+    students = []
+    for line in lines:
+        for n_train, task, seed in product(line.n_train, line.tasks, line.seeds):
+            flags = {**line.flags, "tasks": task, "n_train": n_train, "seed": seed}
+            decodings = {"predicted": {}, **line.decodings}
+            students.append(StudentPlan(line.arm, flags, line.questions, decodings))
+    return students
+
+
+def results_file(plan_path):
+    """Where the students of a plan leave their results."""
+    return Path(plan_path).with_name("results.jsonl")
+
+
+def read_results(plan_path):
+    """What is there of the results, a row for each student and decoding."""
+    path = results_file(plan_path)
+    return read_jsonl(path, "arm", "decoding") if path.exists() else []

@@ -1,0 +1,254 @@
+"""Print and draw what the students of a plan have answered so far; nothing is trained.
+
+    python -m data.experiments.report data/experiments/plan.jsonl
+    python -m data.experiments.report data/experiments/plan.jsonl --reference scaffold:predicted
+
+Reads results.jsonl beside the plan; draws results.png and, with an eval_interval, curves.png there.
+"""
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from annotate import annotate
+from data.algorithmic import prepare
+from data.experiments.plan import read_plan, read_results, results_file
+from data.tools.figures import draw_curves
+from data.tools.files import check_outputs
+from data.tools.flags import Positional, flag, parse_flags, run_program
+from data.tools.terminal import printable
+
+PLAN = Positional("plan", "the plan (JSONL); results.jsonl is beside it")
+REFERENCE_HELP = "differences are taken to this arm, or arm and decoding: scaffold:predicted"
+# The 97.5% quantile of Student's t, by the number of values.
+T_QUANTILES = {
+    2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26,
+}  # fmt: skip
+
+
+@dataclass
+class ReportConfig:
+    reference: str = flag("clone", REFERENCE_HELP)
+
+
+def interval(values):
+    """(mean, half the width of its 95% t-interval); the half is nan for a single value."""
+    if len(values) == 1:
+        return values[0], math.nan
+    deviation = np.std(values, ddof=1) / len(values) ** 0.5
+    return np.mean(values), T_QUANTILES.get(len(values), 2.0) * deviation
+
+
+def percent(values):
+    """Mean and interval of shares, as "95.5 ±2.3"; "-" where a value is missing."""
+    if not values or None in values:
+        return "-"
+    mean, half = interval(values)
+    return f"{100 * mean:.1f}" + ("" if math.isnan(half) else f" ±{100 * half:.1f}")
+
+
+def group_of(row):
+    """What the rows of different seeds share: (task, number of traces, arm, decoding)."""
+    return row["flags"]["tasks"], row["flags"]["n_train"], row["arm"], row["decoding"]
+
+
+def by_size(rows, task, arm, measure):
+    """{number of traces: [the measure of every seed]} of an arm, smallest first."""
+    values = defaultdict(list)
+    for row in rows:
+        n_train = row["flags"]["n_train"]
+        if group_of(row) == (task, n_train, arm, "predicted") and row[measure] is not None:
+            values[n_train].append(row[measure])
+    return dict(sorted(values.items()))
+
+
+def fewer(rows, task):
+    """Lines that say with how many traces the scaffold has the mean accuracy of the clone.
+
+    Between two sizes the scaffold's best accuracy so far is taken as linear in log n.
+    """
+    clone = by_size(rows, task, "clone", "accuracy")
+    scaffold = by_size(rows, task, "scaffold", "accuracy")
+    best = np.maximum.accumulate([np.mean(values) for values in scaffold.values()])
+    lines = []
+    for n, values in clone.items():
+        accuracy = np.mean(values)
+        if len(best) and best[0] < accuracy <= best[-1]:
+            same = np.exp(np.interp(accuracy, best, np.log(list(scaffold))))
+            lines.append(
+                f"{task}: the clone's {accuracy:.1%} with {n} traces takes the scaffold "
+                f"{same:.0f}, {n / same:.1f} times fewer"
+            )
+    return lines
+
+
+def leak(task):
+    """Shares of validation answers right by (the flow of signals alone, the most frequent answer).
+
+    A flow of annotated signals stands for the answer that is most frequent in training after the
+    longest of its endings that occurs there.
+    """
+    counts = defaultdict(Counter)  # ending of a flow -> how often each answer follows it
+    for flow, answer in flows(task, "train", 2000):
+        for start in range(len(flow) + 1):
+            counts[flow[start:]][answer] += 1
+    guesses = {ending: answers.most_common(1)[0][0] for ending, answers in counts.items()}
+    right = []
+    for flow, answer in flows(task, "val", 500):
+        while flow not in guesses:
+            flow = flow[1:]
+        right.append((answer == guesses[flow], answer == guesses[()]))
+    return np.mean(right, axis=0)
+
+
+def flows(task, split, n):
+    """[(signals of the annotated steps, answer)] of n problems of the embedded teacher."""
+    rows, _ = annotate([row for row, _ in prepare.rows(task.split(","), split, n)])
+    return [(tuple(step["signal"] for step in row["steps"]), row["answer"]) for row in rows]
+
+
+def table(rows, reference="clone"):
+    """Markdown: mean and 95% interval over the seeds of every task, size, arm and decoding.
+
+    Differences are paired by seed: to the reference's decoding, if it names one ("clone:5 tries"),
+    else to its decoding of the same name, or to "predicted" where it has none.
+    """
+    if not rows:
+        return "no student has finished yet"
+    groups = defaultdict(dict)  # group -> {seed: row}
+    for row in rows:
+        groups[group_of(row)][row["flags"]["seed"]] = row
+    other, _, named = reference.partition(":")
+    lines = []
+    for group, by_seed in sorted(groups.items(), key=lambda item: item[0][:2]):
+        task, n_train, _, decoding = group
+        base = groups.get((task, n_train, other, named or decoding))
+        base = base or groups.get((task, n_train, other, "predicted"), {})
+        line = columns(group, by_seed, base, reference)
+        if not lines:
+            lines = [line.keys(), ["---"] * len(line)]
+        lines.append(line.values())
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def columns(group, by_seed, base, reference):
+    """{column: content} of one line; by_seed and base, of the reference, are {seed: row}."""
+    task, n_train, arm, decoding = group
+    rows = list(by_seed.values())
+    pairs = [(row, base[seed]) for seed, row in by_seed.items() if seed in base]
+
+    def values(name):
+        return [row[name] for row in rows]
+
+    def differences(name):
+        return [a[name] - b[name] for a, b in pairs if a is not b and a[name] is not None]
+
+    ratios = [
+        row["signal_accuracy"] / row["signal_ceiling"]
+        for row in rows
+        if row["signal_accuracy"] and "classes" not in row["flags"]
+    ]
+    return {
+        "task": task,
+        "traces": n_train,
+        "arm": arm,
+        "decoding": decoding,
+        "seeds": len(rows),
+        "accuracy": percent(values("accuracy")),
+        "erroneous": percent(values("erroneous_paths")),
+        f"accuracy - {reference}": percent(differences("accuracy")),
+        f"erroneous - {reference}": percent(differences("erroneous_paths")),
+        "signals / ceiling": percent(ratios),
+        "kept": percent(values("signals_kept")),
+        "obedience": percent(values("obedience")),
+        "tokens": f"{np.mean(values('tokens_per_answer')):.0f}",
+        "steps/s": f"{np.mean(values('steps_per_second')):.2f}",
+        "s to answer": f"{np.mean(values('decoding_seconds')):.1f}",
+    }
+
+
+def draw_sizes(rows, path):
+    """Draw accuracy and erroneous paths of clone and scaffold against the number of traces."""
+    from matplotlib.figure import Figure  # only here: slow to import
+
+    tasks = sorted({row["flags"]["tasks"] for row in rows}) or ["no student yet"]
+    figure = Figure(figsize=(5 * len(tasks), 7), layout="tight")
+    axes = figure.subplots(2, len(tasks), squeeze=False, sharex="col")
+    for (i, j), ax in np.ndenumerate(axes):
+        measure = ("accuracy", "erroneous_paths")[i]
+        clone = by_size(rows, tasks[j], "clone", measure)
+        scaffold = by_size(rows, tasks[j], "scaffold", measure)
+        draw_arm(ax, clone, "clone", "tab:gray")
+        draw_arm(ax, scaffold, "scaffold", "tab:blue")
+        ax.set(xscale="log", ylim=(-3, 103), ylabel=measure.replace("_", " ") + " (%)")
+        sizes = sorted({*clone, *scaffold})
+        ax.set_xticks(sizes, sizes)
+        ax.minorticks_off()
+        ax.grid(alpha=0.3)
+    for task, column in zip(tasks, axes.T, strict=True):
+        column[0].set_title(task)
+        column[1].set_xlabel("teacher traces")
+    axes[0, 0].legend()
+    figure.savefig(path, dpi=120)
+
+
+def draw_arm(ax, points, label, color):
+    """Draw {size: [share of every seed]}: a dot a seed, a line of means, a band of intervals."""
+    for size, values in points.items():
+        ax.plot([size] * len(values), 100 * np.array(values), ".", color=color, alpha=0.5)
+    intervals = [interval(values) for values in points.values()]
+    mean, half = 100 * np.array(intervals).reshape(-1, 2).T
+    band = np.clip((mean - half, mean + half), 0, 100)
+    ax.plot(list(points), mean, color=color, label=label)
+    ax.fill_between(list(points), *band, color=color, alpha=0.15)
+
+
+def validation_curves(rows):
+    """Rows for draw_curves: seed 0 of every arm that asks for an eval_interval.
+
+    The parts of an arm's name, between commas, that all of them share are left out.
+    """
+    rows = [r for r in rows if "eval_interval" in r["flags"] and r["flags"]["seed"] == 0]
+    parts = {row["arm"]: row["arm"].split(", ") for row in rows}
+    shared = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
+    names = {arm: ", ".join(p for p in parts[arm] if p not in shared) or arm for arm in parts}
+    return [
+        {"step": step, "split": names[row["arm"]], "token_loss": token, "signal_loss": signal}
+        for row in rows
+        for step, token, signal in row["validation"][1:]
+    ]
+
+
+def pictures(plan_path):
+    """The two figures that are drawn beside a plan."""
+    return [results_file(plan_path).with_name(name) for name in ("results.png", "curves.png")]
+
+
+def print_report(plan_path, reference="clone"):
+    """Print the table and what follows from it, and draw the figures."""
+    plan = read_plan(plan_path)
+    check_outputs(pictures(plan_path), plan_path, results_file(plan_path))
+    rows = read_results(plan_path)
+    print(printable(table(rows, reference)))
+    for task in sorted({task for line in plan if "data" not in line.flags for task in line.tasks}):
+        by_flow, by_frequency = leak(task)
+        print(
+            f"{task}: the oracle's signals alone give away {by_flow:.1%} of the answers, "
+            f"the most frequent answer {by_frequency:.1%}"
+        )
+        print(printable("\n".join(fewer(rows, task))))
+    sizes_path, curves_path = pictures(plan_path)
+    draw_sizes(rows, sizes_path)
+    if curves := validation_curves(rows):
+        draw_curves(curves, curves_path)
+
+
+def main(argv=None):
+    config, plan_path = parse_flags(ReportConfig, argv, __doc__.split("\n")[0], PLAN)
+    print_report(plan_path, config.reference)
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,185 @@
+"""A batch while it is decoded: rows come in, take token after token, and leave."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from data.benchmarks.answers import extract
+from data.tools.flags import UserError
+from model import KVCache
+from scaffold import CONCLUSION, NO_SIGNAL, Step, stands_for
+
+
+@dataclass
+class Reasoning:
+    """What the student wrote for one question."""
+
+    steps: list = field(default_factory=list)  # of Step; a clone's signal is NO_SIGNAL
+    probs: list = field(default_factory=list)  # P(signal) before each step; empty for a clone
+    tokens: int = 0  # written, terminators included
+    logp: float = 0.0  # log-probability of all these tokens
+    finished: bool = False  # it wrote <|end|>
+
+    @property
+    def answer(self):
+        """The final answer (str), or None."""
+        return extract(self.steps[-1].text) if self.finished else None
+
+    @property
+    def confidence(self):
+        """P(its signal) for each step; 1 for a clone."""
+        pairs = zip(self.steps, self.probs, strict=True)
+        return [probs[step.signal] if probs else 1.0 for step, probs in pairs]
+
+    def extend(self, part):
+        """Append the Reasoning of a later stage."""
+        self.steps += part.steps
+        self.probs += part.probs
+        self.tokens += part.tokens
+        self.logp += part.logp
+        self.finished = part.finished
+
+
+@dataclass
+class Rows:
+    """The rows of a decoding batch. A row is free, or it answers one prompt."""
+
+    prompt: torch.Tensor  # (B,) number of the prompt; -1: the row is free
+    token: torch.Tensor  # (B,) its newest token, which the model has not read yet
+    signal: torch.Tensor  # (B,) signal of its step
+    n_steps: torch.Tensor  # (B,) steps that it has begun
+    gated: torch.Tensor  # (B,) the gate forced this step: it is the last one
+    probs: torch.Tensor  # (B, K) P(signal) before its step
+    hidden: torch.Tensor  # (B, C) its last hidden state
+
+    def keep(self, mask):
+        """Drop all other rows."""
+        for name, tensor in vars(self).items():
+            setattr(self, name, tensor[mask])
+
+
+@lru_cache(maxsize=1)
+def graphed_step(model, batch_size):
+    """(`next_hidden` as a CUDA graph, its static cache). Kept: compiling takes long."""
+    like = model.lm_head.weight
+    cache = KVCache(model.config, batch_size, like, static_length=model.config.block_size)
+    return torch.compile(model.next_hidden, mode="reduce-overhead", fullgraph=True), cache
+
+
+class Batch:
+    """A batch while it is decoded: rows and their cache, waiting prompts, and what is written."""
+
+    def __init__(self, model, tokenizer, prompts, how):
+        """prompts: lists of ids, without their last <|step|>; how: a Decoding. Raises UserError."""
+        self.model, self.tokenizer, self.prompts, self.how = model, tokenizer, prompts, how
+        like, block_size = model.lm_head.weight, model.config.block_size
+        longest = max(map(len, prompts))
+        if longest >= block_size - 1:
+            problem = f"a question of {longest} tokens leaves no room in the model's {block_size}"
+            raise UserError(f"{problem}; shorten it")
+        self.device = like.device
+        B = how.graph_rows or len(prompts)
+        if how.graph_rows:
+            self.next_hidden, self.cache = graphed_step(model, B)
+        else:
+            self.next_hidden, self.cache = model.next_hidden, KVCache(model.config, B, like)
+        self.rows = Rows(
+            prompt=self.full(B, -1),
+            token=self.full(B, tokenizer.step_id),
+            signal=self.full(B, NO_SIGNAL),
+            n_steps=self.full(B, 0),
+            gated=self.full(B, False),
+            probs=torch.zeros(B, model.config.n_signals, device=self.device),
+            hidden=like.new_zeros(B, model.config.n_embd),
+        )
+        limits = [min(len(p) + how.max_tokens, block_size) for p in prompts]
+        self.limits = torch.tensor(limits, device=self.device)  # (N,) longest text of each prompt
+        self.waiting = list(range(len(prompts)))[::-1]
+        self.written = []  # position by position, see `collect`
+
+    def full(self, B, value):
+        return torch.full((B,), value, device=self.device)
+
+    def refill(self):
+        """Let waiting prompts in and finished rows out. Returns False once all are done."""
+        free = (self.rows.prompt < 0).nonzero()[:, 0]
+        B = len(self.rows.prompt)
+        if self.waiting and 4 * len(free) >= B:  # a prefill for every single row would cost more
+            self.admit(free)
+        elif len(free) == B:
+            return False
+        elif len(free) and not self.how.graph_rows:  # a graph's rows must stay as many
+            busy = self.rows.prompt >= 0
+            self.rows.keep(busy)
+            self.cache.keep(busy)
+        return True
+
+    def admit(self, free):
+        """Read the next prompts into free rows (their numbers)."""
+        numbers = [self.waiting.pop() for _ in range(min(len(free), len(self.waiting)))]
+        free = free[: len(numbers)]
+        prompts = [torch.tensor(self.prompts[i], device=self.device) for i in numbers]
+        lengths = torch.tensor([len(p) for p in prompts], device=self.device)
+        idx = pad_sequence(prompts, batch_first=True)  # (n, T)
+        hidden = self.model.prefill(idx, lengths, self.cache, free)  # (n, T, C)
+        rows = self.rows
+        rows.hidden[free] = hidden[torch.arange(len(numbers), device=self.device), lengths - 1]
+        # New tensors, not changed in place: what is written refers to the old ones.
+        rows.prompt = rows.prompt.index_copy(0, free, torch.tensor(numbers, device=self.device))
+        rows.token = rows.token.index_fill(0, free, self.tokenizer.step_id)
+        rows.signal = rows.signal.index_fill(0, free, NO_SIGNAL)
+        rows.n_steps = rows.n_steps.index_fill(0, free, 0)
+
+    def at_boundary(self):
+        """(B,) True where a row's newest token is <|step|>: now it needs a signal."""
+        return self.rows.token == self.tokenizer.step_id
+
+    def read_token(self):
+        """The model reads the newest token of every row."""
+        self.rows.hidden = self.next_hidden(self.rows.token, self.cache, self.rows.signal)
+
+    def write_token(self, token, logp):
+        """Every row gets its next token (B,) with its log-probability (B,)."""
+        self.rows.token = token
+        written = (self.rows.prompt, token, self.rows.signal, logp, self.rows.probs)
+        self.written.append(written)
+
+    def retire(self):
+        """Free the rows that have answered, have no room left, or, to prune, have concluded."""
+        rows = self.rows
+        over = rows.token == self.tokenizer.end_id
+        over = over | (self.cache.lengths >= self.limits[rows.prompt])
+        if self.how.prune:
+            over = over | (self.at_boundary() & stands_for(rows.signal, CONCLUSION))
+        rows.prompt = torch.where(over, -1, rows.prompt)
+        self.cache.lengths *= rows.prompt >= 0  # a free row stays where it is
+
+
+def collect(written, n, tokenizer):
+    """The n Reasonings in what `Batch` wrote position by position.
+
+    A clone's signal is NO_SIGNAL; its probabilities are left out.
+    """
+    reasonings = [Reasoning() for _ in range(n)]
+    step_ids = [[] for _ in range(n)]  # tokens of each prompt's unfinished step
+    columns = [torch.cat(column).tolist() for column in zip(*written, strict=True)]
+    for prompt, token, signal, logp, probs in zip(*columns, strict=True):
+        if prompt < 0:
+            continue
+        r, ids = reasonings[prompt], step_ids[prompt]
+        r.tokens += 1
+        r.logp += logp
+        r.finished = token == tokenizer.end_id
+        if not ids:
+            r.steps.append(Step(signal, ""))
+            r.probs.append([] if signal == NO_SIGNAL else probs)
+        ids.append(token)
+        if token in (tokenizer.step_id, tokenizer.end_id):
+            r.steps[-1].text = tokenizer.decode(ids)
+            ids.clear()
+    for r, ids in zip(reasonings, step_ids, strict=True):
+        if ids:  # stopped inside a step
+            r.steps[-1].text = tokenizer.decode(ids)
+    return reasonings

@@ -1,0 +1,199 @@
+"""Send many requests to a chat endpoint and keep every reply, on disk, as soon as it comes.
+
+The endpoint speaks OpenAI's protocol, as vLLM, llama.cpp and Ollama do. The replies are kept in a
+journal, a JSONL file: whatever stops the program, the same call asks only for what never came.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from data.tools.files import read_jsonl
+from data.tools.flags import UserError
+
+BACK_OFF = 1.0  # seconds before the second try; doubles with every further one
+LONGEST_WAIT = 300  # seconds, where the endpoint asks for more
+NO_ENTRY = (401, 403, 404)  # HTTP status of a wrong key, address or model
+TRY_AGAIN = (408, 409, 425, 429)  # HTTP status of a time-out or of too many requests
+
+
+@dataclass
+class Request:
+    arguments: dict  # keyword arguments of chat_completion; plain JSON
+    parse: Callable  # makes the value (plain JSON) of the endpoint's choice, or raises ValueError
+
+    @property
+    def key(self):
+        """The name of its reply in the journal; equal requests are sent once."""
+        return hashlib.sha256(json.dumps(self.arguments, sort_keys=True).encode()).hexdigest()
+
+
+class AsIs(str):
+    """A string that equals no other: huggingface_hub rewrites a "json_schema" for its servers."""
+
+    def __eq__(self, other):
+        return False
+
+    __hash__ = str.__hash__
+
+
+def json_format(name, schema):
+    """The response_format that binds a reply to a JSON schema."""
+    return {"type": AsIs("json_schema"), "json_schema": {"name": name, "schema": schema}}
+
+
+def reasoning_and_text(choice):
+    """[reasoning, text after it, True if the reply is cut off] of the endpoint's choice.
+
+    The reasoning is the field of that name, or the text inside <think>, or else the whole reply.
+    Raises ValueError for an empty one.
+    """
+    message = choice.message
+    text = (message.content or "").replace("<think>", "", 1).strip()
+    reasoning = (message.get("reasoning_content") or message.reasoning or "").strip()
+    if "</think>" in text:
+        inside, _, after = text.partition("</think>")
+        reasoning, text = inside.strip(), after.strip()
+    if not (text or reasoning):
+        raise ValueError("an empty reply")
+    return [reasoning or text, text, choice.finish_reason == "length"]
+
+
+def ask(requests, config, journal, title):
+    """The replies to a list of Requests, in their order.
+
+    A reply is {"value": what parse returned, "tokens": int}, {"refused": reason}, or None where no
+    usable one came. config: base_url, api_key, timeout (seconds), concurrency, tries. After a lost
+    connection, a time-out, a broken reply, a 429, a 5xx or a ValueError of parse a request is sent
+    again, with another seed. Raises UserError where the endpoint is not there or does not let us
+    in, or where the journal cannot be written.
+    """
+    journal = Path(journal)
+    try:
+        return asyncio.run(ask_all(requests, config, journal, title))
+    except OSError as error:
+        raise UserError(f"{journal}: cannot be written ({error.strerror})") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "stopped; what has come is kept, the same command goes on"
+        ) from None
+    finally:
+        if journal.is_file() and journal.stat().st_size == 0:  # nothing came: leave nothing behind
+            journal.unlink()
+
+
+@dataclass
+class Session:
+    """What all requests of one call of `ask` share."""
+
+    client: Any  # AsyncInferenceClient
+    config: Any  # see `ask`
+    replies: dict  # key -> reply
+    slots: asyncio.Semaphore  # limits the requests at a time
+    file: Any  # the journal, open for appending bytes
+    progress: tqdm
+
+
+async def ask_all(requests, config, journal, title):
+    """`ask`, inside an event loop."""
+    from huggingface_hub import AsyncInferenceClient  # only here: it is slow to import
+
+    keys = [request.key for request in requests]
+    by_key = dict(zip(keys, requests, strict=True))
+    replies = read_journal(journal)
+    to_send = {key: request for key, request in by_key.items() if key not in replies}
+    # Without a key the client would send the user's Hugging Face token to whatever server this is.
+    api_key = config.api_key or os.environ.get("OPENAI_API_KEY") or "none"
+    client = AsyncInferenceClient(base_url=config.base_url, api_key=api_key, timeout=config.timeout)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    slots = asyncio.Semaphore(config.concurrency)
+    done = len(by_key) - len(to_send)
+    with (
+        open(journal, "ab") as file,
+        tqdm(total=len(by_key), initial=done, desc=title, disable=None) as progress,
+    ):
+        session = Session(client, config, replies, slots, file, progress)
+        async with client:
+            tasks = [keep_reply(key, request, session) for key, request in to_send.items()]
+            await asyncio.gather(*tasks)
+    missing = sum(key not in replies for key in by_key)
+    if missing:
+        summary = f"{missing} of {len(by_key)} got no usable reply"
+        print(f"{summary}; the same command asks for them again")
+    return [replies.get(key) for key in keys]
+
+
+async def keep_reply(key, request, session):
+    """Send one request and keep its reply."""
+    async with session.slots:
+        reply = await send(request, session)
+    if reply is None:
+        return
+    session.file.write(json.dumps({"key": key, **reply}).encode() + b"\n")
+    session.file.flush()
+    session.replies[key] = reply
+    tokens = sum(reply.get("tokens", 0) for reply in session.replies.values())
+    session.progress.update()
+    session.progress.set_postfix_str(f"{tokens:,} tokens", refresh=False)
+
+
+async def send(request, session):
+    """The reply to one request, or None after the last try. Raises UserError, see `ask`."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    config = session.config
+    replies_before = len(session.replies)
+    reached = False
+    pause = 0.0
+    for attempt in range(config.tries):
+        await asyncio.sleep(pause)
+        pause = BACK_OFF * 2**attempt * random.uniform(0.5, 1)
+        seed = {"seed": attempt} if attempt else {}  # some endpoints refuse a seed
+        try:
+            output = await session.client.chat_completion(**request.arguments, **seed)
+            reached = True
+            tokens = (output.usage or {}).get("completion_tokens") or 0
+            return {"value": request.parse(output.choices[0]), "tokens": tokens}
+        except HfHubHTTPError as error:
+            status = error.response.status_code
+            problem = f"HTTP {status}"
+            if status in NO_ENTRY:
+                text = " ".join(error.response.text.split())[:100]
+                advice = "check --base_url, --model and the key"
+                raise UserError(f"{config.base_url}: {problem} ({text}); {advice}") from None
+            if status < 500 and status not in TRY_AGAIN:
+                return {"refused": problem}  # only this request: it is too long, say
+            pause = max(pause, retry_after(error.response))
+        except Exception as error:  # the client lets many kinds through, half a JSON for one
+            problem = f"{type(error).__name__} {error}".splitlines()[0][:100]
+    if not reached and len(session.replies) == replies_before:  # nor did any other request
+        summary = f"{config.base_url}: no reply in {config.tries} tries ({problem})"
+        raise UserError(f"{summary}; the same command goes on from what has come")
+    return None
+
+
+def retry_after(response):
+    """Seconds to wait, as an HTTP response asks for; 0 where it does not."""
+    wait = response.headers.get("retry-after", "")
+    return min(LONGEST_WAIT, int(wait)) if wait.isdecimal() else 0
+
+
+def read_journal(path):
+    """{key: reply} of what has come so far. A last line that a stop cut short is removed."""
+    if not path.exists():
+        return {}
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        os.truncate(path, end)
+    if end == 0:
+        return {}
+    return {reply["key"]: reply for reply in read_jsonl(path, "key")}

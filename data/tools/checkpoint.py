@@ -1,0 +1,137 @@
+"""Checkpoints: a student to sample from, and a run to go on with."""
+
+import warnings
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from data.tools.files import replacing
+from data.tools.flags import UserError
+from data.tools.terminal import first_line
+from model import GPT, GPTConfig
+from scaffold import Tokenizer
+
+FORMAT = 3  # of the checkpoint
+
+
+@dataclass
+class Student:
+    """A student and what sampling from it needs."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    classifier: torch.Tensor | None  # the annotator's; None where the data came annotated
+    method: str  # "scaffold" or "clone"
+    classes: int  # of the taxonomy it was trained with
+    seen: set  # question_hash of the training questions
+    tokens_per_second: float  # of its training
+
+
+def save_checkpoint(path, student, config, training):
+    """Write a checkpoint in plain types, whole or not at all. Raises UserError.
+
+    config: the run's TrainConfig; training: what resuming needs beside the weights (dict).
+    """
+    weights = {name: w.cpu() for name, w in student.model.state_dict().items()}
+    checkpoint = {
+        "format": FORMAT,
+        "model": weights,
+        "gpt": asdict(student.model.config),
+        "pieces": student.tokenizer.pieces,
+        "classifier": student.classifier,
+        "config": asdict(config),
+        "seen": torch.tensor(sorted(student.seen), dtype=torch.long),
+        "tokens_per_second": student.tokens_per_second,
+        "training": training,
+    }
+    with replacing(path) as part:
+        torch.save(checkpoint, part)
+
+
+@contextmanager
+def blame_file(path):
+    """Whatever goes wrong inside is the fault of the checkpoint's contents. Raises UserError."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the one line is enough
+            yield
+    except UserError:
+        raise
+    except Exception as e:  # some other file can raise anything
+        problem = f"not a checkpoint of this project, or a damaged one ({first_line(e)})"
+        raise UserError(f"{path}: {problem}; train again") from None
+
+
+def read_checkpoint(path):
+    """A checkpoint's dict as it was saved. Raises UserError where there is none of this format."""
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such checkpoint; train a student first: python train.py")
+    with blame_file(path):
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        found = checkpoint["format"]
+        if found != FORMAT:
+            problem = f"checkpoint format {found!r:.40}, this version reads {FORMAT}"
+            raise UserError(f"{path}: {problem}; train again")
+        return checkpoint
+
+
+def load_student(path, device):
+    """A trained Student on the device, its model in eval mode. Raises UserError."""
+    checkpoint = read_checkpoint(path)
+    with blame_file(path):
+        model = GPT(GPTConfig(**checkpoint["gpt"]))
+        model.load_state_dict(checkpoint["model"], strict=True)
+        return Student(
+            model=model.to(device).eval(),
+            tokenizer=Tokenizer(checkpoint["pieces"]),
+            classifier=checkpoint["classifier"],
+            method=checkpoint["config"]["method"],
+            classes=checkpoint["config"]["classes"],
+            seen=set(checkpoint["seen"].tolist()),
+            tokens_per_second=float(checkpoint["tokens_per_second"]),
+        )
+
+
+# ----------------------------------------------------------------------------------------- resume
+def load_run(config, argv):
+    """(config, checkpoint) of the run in --out_dir, for --resume.
+
+    argv: the command line. A flag there that contradicts the run raises UserError; so does a folder
+    without a run.
+    """
+    path = Path(config.out_dir) / "ckpt.pt"
+    checkpoint = read_checkpoint(path)
+    with blame_file(path):
+        saved = checkpoint["config"]
+        flags = [arg.partition("=")[0].removeprefix("--") for arg in argv if arg.startswith("--")]
+        for name in sorted({f.removeprefix("no-") for f in flags} - {"resume", "out_dir"}):
+            if getattr(config, name) != saved[name]:
+                problem = f"the run in {path.parent} has {saved[name]}"
+                mend = "leave the flag out, or start anew without --resume"
+                raise UserError(f"--{name} {getattr(config, name)}: {problem}; {mend}")
+        run_config = type(config)(**{**saved, "out_dir": config.out_dir, "resume": True})
+        return run_config, checkpoint
+
+
+def restore(checkpoint, state, model, optimizers, config):
+    """Put model, optimizers and state (a dataclass, new) where the checkpoint left them.
+
+    Raises UserError where the traces or the number of processes are not those that the run began
+    with.
+    """
+    folder = Path(config.out_dir)
+    with blame_file(folder / "ckpt.pt"):
+        saved = checkpoint["training"]["state"]
+        if saved["data"] != state.data:
+            problem = f"not the traces that the run in {folder} began with"
+            raise UserError(f"--data {config.data}: {problem}; start anew without --resume")
+        if saved["processes"] != state.processes:
+            problem = f"the run in {folder} has {saved['processes']} processes"
+            raise UserError(f"--resume: {problem}, not {state.processes}; start as many")
+        model.load_state_dict(checkpoint["model"], strict=True)
+        saved_optimizers = checkpoint["training"]["optimizers"]
+        for optimizer, saved_optimizer in zip(optimizers, saved_optimizers, strict=True):
+            optimizer.load_state_dict(saved_optimizer)
+        for name in vars(state):
+            setattr(state, name, saved[name])

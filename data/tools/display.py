@@ -1,0 +1,47 @@
+"""What a student wrote, as lines for the terminal."""
+
+import itertools
+import shutil
+import textwrap
+from pathlib import Path
+
+from data.tools.evaluation import judge
+from data.tools.terminal import paint, printable
+from scaffold import NO_SIGNAL, signal_of
+
+
+def show_reasoning(reasoning, question, width=0):
+    """A Reasoning as lines for the terminal, a colour for each signal; a wrong step says why.
+
+    width: columns to wrap and fill; 0: lines as they are.
+    """
+    parts = []  # (text, ANSI colour)
+    verdicts = judge(question, reasoning) or [""] * len(reasoning.steps)
+    for i, step in enumerate(reasoning.steps):
+        color = 0
+        if step.signal != NO_SIGNAL:
+            signal = signal_of(step.signal)
+            color = signal.color
+            parts.append((f"[{signal.name}  {reasoning.confidence[i]:.2f}]", color))
+        parts.append((step.text, color))
+        if verdicts[i]:
+            parts.append((f"  ^ {verdicts[i]}", 91))
+    if not reasoning.finished:
+        parts.append(("(stopped before an answer)", 91))
+    lines = []
+    for text, color in parts:
+        for line in textwrap.wrap(text, width) if width else [text]:
+            if line:
+                lines.append(paint(line.ljust(width), color))
+    return lines
+
+
+def side_by_side(paths, students, reasonings, question):
+    """Two Reasonings in two columns, as one text."""
+    width = max(10, (shutil.get_terminal_size().columns - 3) // 2)
+    columns = []
+    for path, student, reasoning in zip(paths, students, reasonings, strict=True):
+        title = printable(f"{Path(path)} ({student.method})", keep="")[-width:].ljust(width)
+        columns.append([title, "-" * width, *show_reasoning(reasoning, question, width)])
+    pairs = itertools.zip_longest(*columns, fillvalue=" " * width)
+    return "\n".join(f"{left} | {right}" for left, right in pairs)

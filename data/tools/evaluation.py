@@ -1,0 +1,248 @@
+"""Scoring: right answers, erroneous paths, predicted and obeyed signals."""
+
+import re
+import time
+
+import torch
+from tqdm import tqdm
+
+from annotate import annotate
+from data.algorithmic.check import check, task_of
+from data.benchmarks.answers import same
+from data.benchmarks.arithmetic import arithmetic
+from data.tools.terminal import printable
+from scaffold import (
+    NO_SIGNAL,
+    SIGNAL_NAMES,
+    Step,
+    Trace,
+    collate,
+    encode,
+    question_hash,
+    signal_of,
+    taxonomy,
+)
+
+
+def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
+    """Let the student answer every row ("question", "answer"). Returns (result, records).
+
+    answer: the decoder, row numbers -> a Reasoning each. traces: row number -> its annotated Trace,
+    where it has one. tau: the gate that answer uses.
+    result: the headline figures, also per task under "tasks", and under "unseen" without the
+    questions met in training. records: every row's steps with their signals and the checker's
+    verdicts ("" is right).
+    """
+    start = time.time()
+    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["question"]))  # little padding
+    reasonings = {}
+    with tqdm(total=len(rows), desc="evaluating", unit="question", disable=None) as bar:
+        for first in range(0, len(rows), rows_at_once):
+            chunk = by_length[first : first + rows_at_once]
+            reasonings |= zip(chunk, answer(chunk), strict=True)
+            bar.update(len(chunk))
+    hits = dict(zip(traces, signal_hits(student, list(traces.values()), tau), strict=True))
+    obeyed = obedience(student, reasonings) if student.method == "scaffold" else {}
+    records = []
+    for i, row in enumerate(rows):
+        record = make_record(row, reasonings[i])
+        record["id"] = row.get("id", row.get("line", i))
+        record["seen"] = question_hash(row["question"]) in student.seen
+        record["signals"] = hits.get(i)
+        record["obeyed"] = obeyed.get(i)
+        records.append(record)
+    return {**summarize(records), "seconds": time.time() - start}, records
+
+
+def make_record(row, reasoning):
+    """What became of one question, as plain types."""
+    question, task = row["question"], row.get("task")
+    verdicts = judge(question, reasoning, task)
+    is_correct = same(reasoning.answer, row["answer"])
+    is_erroneous = None
+    if verdicts is not None:
+        is_erroneous = not is_correct or any(verdicts) or not verdicts
+    steps = []
+    for i, step in enumerate(reasoning.steps):
+        steps.append(
+            {
+                "signal": None if step.signal == NO_SIGNAL else signal_of(step.signal).name,
+                "confidence": round(reasoning.confidence[i], 4),
+                "text": step.text,
+                "verdict": None if verdicts is None else verdicts[i],
+            }
+        )
+    return {
+        "id": None,
+        "task": task or task_of(question) or "other",
+        "question": question,
+        "answer": row["answer"],
+        "given": reasoning.answer,
+        "correct": is_correct,
+        "erroneous": is_erroneous,
+        "seen": None,
+        "tokens": reasoning.tokens,
+        "signals": None,
+        "obeyed": None,
+        "steps": steps,
+    }
+
+
+def judge(question, reasoning, task=None):
+    """What is wrong with each step ("": nothing), by the checker of the question's family.
+
+    In GSM8K it is the written arithmetic alone. None where nobody can check such a question.
+    """
+    texts = [step.text for step in reasoning.steps]
+    if task == "gsm8k":
+        return ["; ".join(arithmetic(text)) for text in texts]
+    return check(question, texts)
+
+
+# ---------------------------------------------------------------------------------------- signals
+def annotated_traces(student, rows):
+    """Row number -> Trace with signals, for rows that bring a trace, annotated or not.
+
+    Traces that the student has no room for are left out.
+    """
+    steps_by_row = {i: row["steps"] for i, row in enumerate(rows) if row.get("steps")}
+    bare = []
+    for i, row in enumerate(rows):
+        text = row.get("trace")
+        if i not in steps_by_row and isinstance(text, str) and text.strip():
+            bare.append(i)
+    if bare:
+        annotated, _ = annotate([rows[i] for i in bare], weight=student.classifier)
+        steps_by_row |= {i: row["steps"] for i, row in zip(bare, annotated, strict=True)}
+    traces = {}
+    for i in sorted(steps_by_row):
+        steps = to_steps(steps_by_row[i], student.classes)
+        trace = Trace(rows[i]["question"], steps, rows[i]["answer"])
+        if len(encode(trace, student.tokenizer).signals) <= student.model.config.block_size:
+            traces[i] = trace
+    return traces
+
+
+def to_steps(annotated_steps, classes):
+    """Steps of a row, in the taxonomy of so many classes."""
+    signals = [SIGNAL_NAMES.index(s["signal"]) for s in annotated_steps]
+    pairs = zip(taxonomy(signals, classes), annotated_steps, strict=True)
+    return [Step(signal, s["text"]) for signal, s in pairs]
+
+
+@torch.inference_mode()
+def signal_hits(student, traces, tau=0.0):
+    """Of each trace's boundaries (right and kept, kept, all), reading the teacher's text.
+
+    The gate keeps a prediction whose confidence is tau or more.
+    """
+    model, hits = student.model, []
+    device = model.lm_head.weight.device
+    for first in range(0, len(traces), 64):
+        examples = [encode(trace, student.tokenizer) for trace in traces[first : first + 64]]
+        idx, signals, _, signal_targets = collate(examples, student.tokenizer)
+        input_signals = model.input_signals(idx, signals).to(device)
+        states = model.signal_states(model.hidden(idx.to(device), input_signals))
+        confidence, predicted = model.signal_probs(states).max(-1)  # (B, T)
+        is_boundary = signal_targets >= 0
+        kept = is_boundary & (confidence.cpu() >= tau)
+        right = kept & (predicted.cpu() == signal_targets)
+        counts = [x.sum(1).tolist() for x in (right, kept, is_boundary)]
+        hits += zip(*counts, strict=True)
+    return hits
+
+
+def obedience(student, reasonings):
+    """Row number -> (steps that obey, steps) of the Reasonings by row number.
+
+    A step obeys when, annotated again, it carries the signal under which it was written. The last
+    step does not count: the annotator names it for its place. Empty without an annotator.
+    """
+    if student.classifier is None:
+        return {}
+    written = {}
+    for i, reasoning in reasonings.items():
+        steps = [step for step in reasoning.steps if step.text.strip()]
+        if steps:
+            written[i] = steps
+    rows = []
+    for steps in written.values():
+        texts = [re.sub(r"\s+", " ", step.text) for step in steps]
+        rows.append({"trace": "\n\n".join(texts), "answer": ""})
+    annotated, _ = annotate(rows, weight=student.classifier)
+    counts = {}
+    for (i, steps), row in zip(written.items(), annotated, strict=True):
+        again = to_steps(row["steps"], student.classes)
+        pairs = zip(steps[:-1], again, strict=False)
+        counts[i] = sum(a.signal == b.signal for a, b in pairs), len(steps) - 1
+    return counts
+
+
+# ---------------------------------------------------------------------------------------- figures
+def mean(values):
+    return sum(values) / len(values) if values else None
+
+
+def share(counts, part, whole):
+    """Sum of one column of counts over that of another; None without any counts."""
+    if not counts:
+        return None
+    return sum(c[part] for c in counts) / max(1, sum(c[whole] for c in counts))
+
+
+def score(records):
+    """The headline figures of some records; None where there is nothing to judge by."""
+    signals = [r["signals"] for r in records if r["signals"]]
+    obeyed = [r["obeyed"] for r in records if r["obeyed"]]
+    return {
+        "questions": len(records),
+        "accuracy": mean([r["correct"] for r in records]),
+        "erroneous_paths": mean([r["erroneous"] for r in records if r["erroneous"] is not None]),
+        "signal_accuracy": share(signals, 0, 1),
+        "signals_kept": share(signals, 1, 2),
+        "obedience": share(obeyed, 0, 1),
+        "tokens_per_answer": mean([r["tokens"] for r in records]),
+    }
+
+
+def summarize(records):
+    """The figures of all records, of those with an unseen question, and of each task."""
+    result = score(records)
+    unseen = [r for r in records if not r["seen"]]
+    if len(unseen) < len(records):
+        result["seen_in_training"] = len(records) - len(unseen)
+        result["unseen"] = score(unseen)
+    tasks = sorted({r["task"] for r in records})
+    result["tasks"] = {task: score([r for r in records if r["task"] == task]) for task in tasks}
+    return result
+
+
+def report(result):
+    """The result as key: value lines, then a table of the tasks."""
+    lines = []
+    for name, value in result.items():
+        if not isinstance(value, (dict, list, str)):
+            lines.append(f"{name}: {show_number(value)}")
+    if "unseen" in result:
+        figures = [f"{name} {show_number(v)}" for name, v in result["unseen"].items()]
+        lines.append("on the unseen questions: " + ", ".join(figures))
+    header = f"{'task':28}{'questions':>10}{'accuracy':>10}{'erroneous':>11}{'signals':>9}"
+    lines.append(header)
+    for task, scores in result["tasks"].items():
+        name = printable(task, keep="")[:27]
+        accuracy = show_percent(scores["accuracy"])
+        erroneous = show_percent(scores["erroneous_paths"])
+        signals = show_percent(scores["signal_accuracy"])
+        figures = f"{scores['questions']:>10}{accuracy:>10}{erroneous:>11}{signals:>9}"
+        lines.append(f"{name:28}{figures}")
+    return "\n".join(lines)
+
+
+def show_number(value):
+    if value is None:
+        return "n/a"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def show_percent(value):
+    return "n/a" if value is None else f"{value:.1%}"

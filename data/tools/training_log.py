@@ -1,0 +1,153 @@
+"""What a training run writes down: its state, its metrics, its progress bar, its checkpoint."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from data.tools import parallel
+from data.tools.checkpoint import save_checkpoint
+from data.tools.files import write_jsonl
+from data.tools.flags import UserError
+from data.tools.machine import Clock
+
+LOG_INTERVAL = 50  # steps between two lines of the metrics
+
+
+@dataclass
+class TrainState:
+    """All that changes while a student learns, but for its weights and its optimizers."""
+
+    data: str  # fingerprint of the examples: a resumed run must have the same
+    processes: int
+    step: int = 0
+    tokens: int = 0  # learned from, padding aside
+    seconds: float = 0.0  # of training
+    n_easy: int = 0  # micro-batches drawn from the easy tasks
+    n_all: int = 0  # micro-batches drawn from all tasks
+    recent: list = field(default_factory=list)  # (losses and gradient norm, trace ids) not logged
+    metrics: list = field(default_factory=list)  # rows of metrics.jsonl
+
+    @property
+    def tokens_per_second(self):
+        return self.tokens / max(self.seconds, 1e-9)
+
+
+def fingerprint(examples):
+    parts = (e.ids.tobytes() + e.signals.tobytes() for e in examples)
+    return hashlib.blake2b(b"".join(parts)).hexdigest()
+
+
+class TrainLog:
+    """The state of a run, and all that tells of it."""
+
+    def __init__(self, config, state, device):
+        self.config, self.state, self.device = config, state, device
+        self.first_step = state.step
+        self.clock = Clock(state.seconds)
+        self.bar = progress_bar(config, state)
+
+    def progress(self, step):
+        """Take note that a step begins. Returns the share of the run that is done."""
+        state = self.state
+        state.step, state.seconds = step, self.clock.seconds
+        if self.config.minutes:
+            return state.seconds / (60 * self.config.minutes)
+        return step / self.config.max_steps
+
+    def must_stop(self, requests):
+        """Has the user or the machine asked any process to stop? All must ask at the same step."""
+        if parallel.WORLD == 1:
+            return bool(requests)
+        is_time = self.state.step % LOG_INTERVAL == 0
+        return is_time and parallel.any_process(bool(requests), self.device)
+
+    def log_step(self, examples, ids, losses, norm):
+        """Take note of a step: its examples, their traces' ids, losses (2,), gradient norm."""
+        state, step = self.state, self.state.step + 1
+        state.tokens += sum(len(e.signals) for e in examples)
+        state.recent.append((torch.stack((*losses, norm)), ids))
+        if step % LOG_INTERVAL == 0:
+            losses = self.check_finite(step)
+            state.recent.clear()
+            self.add_metrics("train", step, losses)
+            speed = state.tokens / self.clock.seconds
+            self.bar.set_postfix_str(f"loss {losses[0]:.3f}, {speed:,.0f} tokens/s", refresh=False)
+        if self.config.minutes:
+            self.bar.update(min(state.seconds, 60 * self.config.minutes) - self.bar.n)
+        else:
+            self.bar.update(1)
+        if self.device.type == "cuda" and state.step == self.first_step:
+            torch.cuda.synchronize()
+            self.clock.start_again(state.seconds)  # compiling is no training
+
+    def check_finite(self, step):
+        """Mean (L_token, L_signal) of the recent steps, the last of which ended at `step`.
+
+        Raises UserError where a number is not finite. Looked at now and then, so that no step has
+        to wait for the GPU.
+        """
+        recent = self.state.recent
+        if not recent:
+            return None
+        values = torch.stack([v for v, _ in recent]).cpu()  # (n, 3)
+        for i, is_finite in enumerate(values.isfinite().all(1).tolist()):
+            if not is_finite:
+                ids = ", ".join(recent[i][1])
+                where = f"step {step - len(recent) + 1 + i}"
+                problem = f"a loss or gradient is not finite, on the traces {ids}"
+                kept = "the last checkpoint is from before"
+                mend = "look at these traces, or lower --muon_lr or --adam_lr"
+                raise UserError(f"{where}: {problem}; {kept}: {mend}")
+        return values[:, :2].mean(0).tolist()
+
+    def add_metrics(self, split, step, losses):
+        token_loss, signal_loss = losses
+        row = {"step": step, "split": split, "token_loss": token_loss, "signal_loss": signal_loss}
+        self.state.metrics.append(row)
+
+    def needs_validation(self):
+        """Not twice at one step, which a resumed run would do; and one process is enough."""
+        validated = [m["step"] for m in self.state.metrics if m["split"] == "val"]
+        return self.state.step not in validated and not parallel.RANK
+
+    def log_validation(self, losses):
+        """Take note of (mean token loss, mean signal loss) on the validation examples."""
+        self.add_metrics("val", self.state.step, losses)
+        token_loss, signal_loss = losses
+        text = f"step {self.state.step}: validation token loss {token_loss:.4f}, "
+        if self.config.method == "scaffold":
+            text += f"signal loss {signal_loss:.4f}, "
+        self.bar.write(text + f"{self.state.tokens_per_second:,.0f} tokens/s")
+
+    def save(self, student, optimizers):
+        """Write the checkpoint and the metrics, unless nothing is new since the run went on."""
+        if parallel.RANK or (self.config.resume and self.state.step == self.first_step):
+            return
+        recent = [(values.cpu(), ids) for values, ids in self.state.recent]
+        training = {
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "state": {**vars(self.state), "recent": recent},
+        }
+        folder = Path(self.config.out_dir)
+        save_checkpoint(folder / "ckpt.pt", student, self.config, training)
+        write_jsonl(folder / "metrics.jsonl", self.state.metrics)
+
+    def stop(self):
+        """End the run with the command that goes on with it."""
+        python = "python" if parallel.WORLD == 1 else "torchrun ..."
+        command = f"{python} train.py --resume --out_dir {Path(self.config.out_dir)}"
+        message = f"stopped after step {self.state.step}; go on with: {command}"
+        raise KeyboardInterrupt("" if parallel.RANK else message)
+
+
+def progress_bar(config, state):
+    """A bar over steps or, with --minutes, over seconds."""
+    disable = True if parallel.RANK else None  # None: where there is no terminal
+    if config.minutes:
+        total, done, unit = round(60 * config.minutes), round(state.seconds), "s"
+    else:
+        total, done, unit = config.max_steps, state.step, "step"
+    return tqdm(total=total, initial=done, unit=unit, desc="training", disable=disable)

@@ -1,0 +1,305 @@
+"""Plans of experiments: run, stopped, gone on with, printed and drawn."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from annotate import annotate
+from data.algorithmic import prepare
+from data.experiments import grid, report
+from data.experiments.plan import StudentPlan, read_plan, student_plans
+from data.tools.figures import label_plainly
+from data.tools.flags import UserError, parse_flags
+from train import TrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+PLANS = ROOT / "data" / "experiments"
+TINY = {"max_steps": 3, "depth": 1, "n_val": 5, "first_share": 0, "block_size": 256}
+pytestmark = pytest.mark.usefixtures("one_thread")
+LINE = {"tasks": ["boolean_expressions"], "n_train": [30], "seeds": [0], "questions": 2}
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_grid_goes_on_where_it_stopped_and_prints_a_table(tmp_path, capsys):
+    plan, results = tmp_path / "plan.jsonl", tmp_path / "results.jsonl"
+    decodings = {"gold": {"signals": "gold"}}
+    clone = {"arm": "clone", "flags": {**TINY, "method": "clone"}, **LINE}
+    scaffold = {"arm": "scaffold", "flags": TINY, "decodings": decodings, **LINE}
+    write_rows(plan, [scaffold])
+    grid.main([str(plan)])
+    first = results.read_text()
+
+    decodings["my file"] = {"file": str(tmp_path / "q.jsonl")}
+    question, _ = prepare.rows(["object_counting"], "test", 1)[0]
+    write_rows(tmp_path / "q.jsonl", [{"question": question["question"], "answer": "1"}])
+    write_rows(plan, [clone, scaffold])
+    grid.main([str(plan)])
+    assert results.read_text().startswith(first)
+    rows = read_rows(results)
+    assert sorted((row["arm"], row["decoding"]) for row in rows) == [
+        ("clone", "predicted"),
+        ("scaffold", "gold"),
+        ("scaffold", "my file"),
+        ("scaffold", "predicted"),  # what is there is not decoded again
+    ]
+    committed = read_rows(PLANS / "results.jsonl")[0]
+    assert all(list(row) == list(committed) for row in rows)
+    flags = {**TINY, "tasks": "boolean_expressions", "n_train": 30, "seed": 0}
+    assert rows[0]["flags"] == flags and list(rows[0]["flags"]) == list(flags)
+    assert "| boolean_expressions | 30 | scaffold | my file | 1 |" in capsys.readouterr().out
+    assert (tmp_path / "results.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_failing_student_costs_no_finished_one(tmp_path, monkeypatch):
+    """The one beside it finishes, no other is started, and its last line is reported."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    good = {"arm": "good", "flags": {**TINY, "max_steps": 60}, **LINE}
+    bad = {"arm": "bad", "flags": {**TINY, "block_size": 8}, **LINE, "seeds": [1]}
+    late = {"arm": "late", "flags": TINY, **LINE, "seeds": [2]}
+    write_rows(tmp_path / "plan.jsonl", [good, bad, late])
+    with pytest.raises(UserError, match="^arm bad, seed 1: no trace fits into --block_size 8$"):
+        grid.main([str(tmp_path / "plan.jsonl")])
+    assert [row["arm"] for row in read_rows(tmp_path / "results.jsonl")] == ["good"]
+
+
+def test_questions_of_a_file_are_its_test_split(tmp_path):
+    rows = [row for split in ("train", "test") for row, _ in prepare.rows(["navigate"], split, 5)]
+    write_rows(tmp_path / "t.jsonl", annotate(rows)[0])
+    flags = {"data": str(tmp_path / "t.jsonl"), "tasks": "navigate", "n_train": 9, "seed": 0}
+    questions, ceiling = grid.find_questions(StudentPlan("a", flags, 3, {}), None)
+    assert [row["question"] for row in questions] == [row["question"] for row in rows[5:8]]
+    assert ceiling == 1
+
+
+def test_the_embedded_teachers_questions():
+    rows = [row for row, _ in prepare.rows(["navigate"], "test", 5)]
+    student = StudentPlan("a", {"tasks": "navigate", "n_train": 9, "seed": 0}, 5, {})
+    questions, ceiling = grid.find_questions(student, None)
+    assert questions == rows and 0.3 < ceiling <= 1
+    longer, _ = grid.find_questions(student, None, lengths=[9, 10])
+    assert len(longer) == 5 and len(str(longer)) > len(str(rows))
+
+
+def processes_with(text):
+    """Numbers of the processes whose command line or environment holds a text."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            content = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+        except OSError:
+            continue  # it has ended, or is not ours
+        if text.encode() in content:
+            found.add(int(folder.name))
+    return found
+
+
+def wait_for(condition, seconds):
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, "waited too long"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_grid_leaves_no_orphan(number, tmp_path):
+    """Neither a worker nor the train.py it waits for outlives the grid."""
+    write_rows(tmp_path / "plan.jsonl", [{"arm": "a", "flags": {**TINY, "minutes": 10}, **LINE}])
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "data.experiments.grid", str(tmp_path / "plan.jsonl")],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: list(temporary.glob("*/*/ckpt.pt")), 120)  # the student is being trained
+        assert len(processes_with(str(temporary))) > 2
+        if number == signal.SIGINT:  # Ctrl-C reaches every process of a terminal
+            os.killpg(process.pid, number)
+        else:
+            process.kill()
+        _, errors = process.communicate(timeout=30)
+        wait_for(lambda: not processes_with(str(temporary)), 10)
+    finally:
+        process.kill()
+    assert "Traceback" not in errors and not (tmp_path / "results.jsonl").exists()
+    if number == signal.SIGINT:
+        assert process.returncode == 130 and errors.rstrip().endswith("stopped")
+        assert not list(temporary.iterdir())
+
+
+def test_the_committed_plans_are_valid_and_pair_every_arm_with_a_clone():
+    students = student_plans(read_plan(PLANS / "plan.jsonl"))
+    cells = [[s.flags[name] for name in ("tasks", "n_train", "seed")] for s in students]
+    clones = [cell for s, cell in zip(students, cells, strict=True) if s.arm == "clone"]
+    assert len(students) > 100 and all(cell in clones for cell in cells)
+    for name in ("later.jsonl", "real/plan.jsonl"):
+        students += student_plans(read_plan(PLANS / name))
+    for student in students:
+        (config,) = parse_flags(TrainConfig, student.argv(), "")
+        assert config.seed == student.flags["seed"]
+
+
+def test_argv_of_a_student():
+    student = StudentPlan("a", {"shuffle": True, "tasks": "navigate", "beta": 0.1}, 5, {})
+    assert student.argv() == ["--shuffle", "--tasks", "navigate", "--beta", "0.1"]
+
+
+GOOD = {"arm": "a", "flags": {}, **LINE}
+MALFORMED = [
+    ({"arm": None}, 'line 1: field "arm" is missing'),
+    ({"arm": 5}, '"arm" is a int'),
+    ({"arm": ""}, '"arm" is empty'),
+    ({"tasks": "x"}, "line 1: a plan needs lists"),
+    ({"tasks": [5]}, "a plan needs"),
+    ({"n_train": 5}, "a plan needs"),
+    ({"n_train": ["many"]}, "--n_train"),
+    ({"n_train": [-1]}, "--n_train"),
+    ({"seeds": ["x"]}, "--seed"),
+    ({"seeds": [None]}, "--seed"),
+    ({"questions": "x"}, "a plan needs"),
+    ({"flags": []}, "a plan needs"),
+    ({"flags": {"beta": 7}}, "--beta"),
+    ({"flags": {"beta": None}}, "--beta"),
+    ({"flags": {"\x1b[31mred": 1}}, "red"),
+    ({"flags": {"method": True}}, "--method"),
+    ({"decodings": []}, "a plan needs"),
+    ({"decodings": {"gold": 1}}, "a plan needs"),
+]
+
+
+@pytest.mark.parametrize("change, says", MALFORMED, ids=range(len(MALFORMED)))
+def test_malformed_plans(change, says, tmp_path, capsys):
+    write_rows(tmp_path / "plan.jsonl", [GOOD | change])
+    with pytest.raises((UserError, SystemExit)) as e:
+        grid.main([str(tmp_path / "plan.jsonl")])
+    assert says in str(e.value) + capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.jsonl"]
+
+
+@pytest.mark.parametrize("program", [grid, report])
+def test_the_plan_is_not_overwritten(program, tmp_path):
+    """A plan by the name of its results would append to itself."""
+    write_rows(tmp_path / "results.jsonl", [GOOD])
+    if program is report:
+        (tmp_path / "results.png").mkdir()
+    with pytest.raises(UserError, match="results"):
+        program.main([str(tmp_path / "results.jsonl")])
+    assert read_rows(tmp_path / "results.jsonl") == [GOOD]
+
+
+def test_report_of_no_student(tmp_path, capsys):
+    write_rows(tmp_path / "plan.jsonl", [GOOD])
+    report.main([str(tmp_path / "plan.jsonl")])
+    out = capsys.readouterr().out
+    assert "no student has finished yet" in out and "the oracle's signals alone give away" in out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plan.jsonl", "results.png"]
+
+
+def test_the_committed_results_give_the_readmes_figures(tmp_path, capsys):
+    for name in ("plan.jsonl", "results.jsonl"):
+        (tmp_path / name).write_bytes((PLANS / name).read_bytes())
+    report.main([str(tmp_path / "plan.jsonl")])
+    lines = capsys.readouterr().out.splitlines()
+    headline = "| web_of_lies | 600 | scaffold | predicted | 8 | 95.5 ±2.3 | 10.1 ±3.6 | 9.2 ±7.3 |"
+    assert any(line.startswith(headline) for line in lines)
+    assert any("the oracle's signals alone give away 92.6% of the answers" in s for s in lines)
+    for name in ("results.png", "curves.png"):
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_interval_by_hand():
+    mean, half = report.interval([1.0, 2.0, 3.0])
+    assert mean == 2 and half == pytest.approx(4.30 / 3**0.5)
+    assert math.isnan(report.interval([1.0])[1])
+
+
+def test_fewer_traces_by_hand():
+    values = [
+        ("clone", 100, 0.2),
+        ("clone", 400, 0.5),
+        ("clone", 1600, 0.9),
+        ("scaffold", 100, 0.2),
+        ("scaffold", 400, 0.6),
+        ("scaffold", 400, 1.0),
+        ("scaffold", 1600, 0.7),
+    ]
+    rows = []
+    for arm, n_train, accuracy in values:
+        flags = {"tasks": "t", "n_train": n_train}
+        row = {"flags": flags, "arm": arm, "decoding": "predicted", "accuracy": accuracy}
+        rows.append(row)
+    gold = {**rows[-1], "decoding": "gold", "accuracy": 1.0}
+    (line,) = report.fewer([*rows, gold], "t")  # 0.2 to 0.8: half way at 200
+    says = "the clone's 50.0% with 400 traces takes the scaffold 200, 2.0 times fewer"
+    assert says in line
+    assert report.fewer(rows, "another") == []
+
+
+def test_differences_are_paired_and_to_the_reference():
+    accuracies = {
+        ("clone", "predicted"): (0.2, 0.5),
+        ("clone", "vote"): (0.3, 0.6),
+        ("scaffold", "predicted"): (0.4, 0.7),
+        ("scaffold", "vote"): (0.8, 1.0),
+    }
+    rows = []
+    for (arm, decoding), values in accuracies.items():
+        for seed, accuracy in enumerate(values):
+            flags = {"tasks": "t", "n_train": 9, "seed": seed}
+            row = dict.fromkeys([*grid.MEASURES, "signal_ceiling"])
+            row |= dict.fromkeys(["tokens_per_answer", "steps_per_second", "decoding_seconds"], 1)
+            row |= {"arm": arm, "decoding": decoding, "flags": flags}
+            rows.append(row | {"accuracy": accuracy, "erroneous_paths": 0.0})
+
+    def differences(reference):
+        lines = report.table(rows[:-1], reference).splitlines()
+        return [line.split(" | ")[7] for line in lines[2:]]
+
+    assert differences("clone") == ["-", "-", "20.0 ±0.0", "50.0"]  # the vote of its only seed
+    assert differences("clone:predicted") == ["-", "10.0 ±0.0", "20.0 ±0.0", "60.0"]
+    assert differences("scaffold:predicted") == ["-20.0 ±0.0", "-10.0 ±0.0", "-", "40.0"]
+
+
+def test_curves_drop_what_all_names_share():
+    flags = {"eval_interval": 50, "seed": 0}
+    validation = [[0, 11.0, 2.0], [50, 1.5, 1.0]]
+    rows = [{"arm": "a, both", "flags": flags, "validation": validation}]
+    assert [row["split"] for row in report.validation_curves(rows)] == ["a, both"]
+    rows.append(rows[0] | {"arm": "b, both"})
+    rows.append(rows[0] | {"arm": "c", "flags": {"seed": 0}})  # asks for no curve
+    assert [row["split"] for row in report.validation_curves(rows)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("values", [(0.6, 1.15), (0.3, 11.5), (0.01, 3)])
+def test_logarithmic_axes_have_plain_labels(values):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    ax = figure.subplots()
+    ax.plot(values)
+    ax.set_yscale("log")
+    label_plainly(ax.yaxis)
+    figure.canvas.draw()
+    low, high = ax.get_ylim()
+    labels = [tick.get_text() for tick in ax.get_yticklabels(which="both")]
+    shown = [label for label in labels if label and low <= float(label) <= high]
+    assert 3 <= len(shown) <= 10
