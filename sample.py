@@ -23,13 +23,13 @@ from data.algorithmic.check import task_of
 from data.tools import evaluation
 from data.tools.batch import Batch, Reasoning, collect
 from data.tools.checkpoint import load_student
-from data.tools.display import show_reasoning, side_by_side
+from data.tools.display import show_reasoning, side_by_side, signal_named
 from data.tools.evaluation import annotated_traces, report
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 from data.tools.machine import pick_device
 from data.tools.traces import read_questions
-from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, SIGNAL_NAMES, stands_for
+from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, stands_for
 
 
 # ------------------------------------------------------------------------- the method, one question
@@ -337,16 +337,6 @@ class SampleConfig:
         "",
         "with --eval: file for the generated traces; empty: eval-NAME.jsonl beside the checkpoint",
     )
-
-
-def signal_named(name):
-    """Index of the signal whose name contains this: "recall", "Contrast". Raises UserError."""
-    found = [i for i, s in enumerate(SIGNAL_NAMES) if name.strip().lower() in s.lower()]
-    if len(found) != 1 or not name.strip():
-        count = "more than one" if found else "no"
-        names = ", ".join(SIGNAL_NAMES)
-        raise UserError(f"--flow: {name!r} names {count} signal; take a word of: {names}")
-    return found[0]
 
 
 def ask_question():

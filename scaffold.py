@@ -11,7 +11,6 @@ what the student learns from. For a question Q and steps A_1, A_2 with signals s
 """
 
 import dataclasses
-import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -208,12 +207,6 @@ def view(trace, what):
             )
             conclusions, stage = [*conclusions, step], []
     return stages
-
-
-def question_hash(question):
-    """A question, white space aside, as a number of 64 bits: tells questions seen in training."""
-    digest = hashlib.blake2b(" ".join(question.split()).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 # -------------------------------------------------------------------------------------- tokenizer

@@ -29,10 +29,16 @@ from data.tools.checkpoint import Student, load_run, load_student, restore
 from data.tools.display import show_reasoning
 from data.tools.evaluation import report
 from data.tools.figures import draw_annotation, draw_curves
-from data.tools.files import check_outputs, write_jsonl, write_text
+from data.tools.files import check_outputs, question_hash, write_jsonl, write_text
 from data.tools.flags import UserError, flag, parse_flags, run_program
-from data.tools.loading import load_data
-from data.tools.machine import flops_utilisation, lock_folder, pick_device, stop_requests
+from data.tools.loading import load_data, relabel
+from data.tools.machine import (
+    flops_utilisation,
+    lock_folder,
+    pick_device,
+    send,
+    stop_requests,
+)
 from data.tools.terminal import printable
 from data.tools.training_log import TrainLog, TrainState, fingerprint
 from model import GPT, gpt_config
@@ -44,9 +50,7 @@ from scaffold import (
     batches,
     collate,
     encode_all,
-    question_hash,
     show,
-    taxonomy,
     view,
 )
 
@@ -150,20 +154,6 @@ class Data:
     val_examples: list
     test_rows: list  # of dicts with "question" and "answer"
     report: dict | None  # of the annotation; None where the data came annotated
-
-
-def relabel(traces, config):
-    """Give the steps the signals of --classes or, with --shuffle, those of other steps."""
-    for trace in traces:
-        signals = taxonomy([step.signal for step in trace.steps], config.classes)
-        for step, signal in zip(trace.steps, signals, strict=True):
-            step.signal = signal
-    if config.shuffle:
-        steps = [step for trace in traces for step in trace.steps]
-        rng = np.random.default_rng(config.seed)
-        shuffled = rng.permutation([step.signal for step in steps]).tolist()
-        for step, signal in zip(steps, shuffled, strict=True):
-            step.signal = signal
 
 
 def prepare_data(config):
@@ -274,13 +264,6 @@ def to_device(batch, config, device):
     """Move a batch; the clone gets no signals."""
     idx, signals, targets, signal_targets = (send(x, device) for x in batch)
     return idx, signals if config.method == "scaffold" else None, targets, signal_targets
-
-
-def send(x, device):
-    """A tensor on the device; a copy from pinned memory need not be waited for."""
-    if torch.device(device).type == "cuda":
-        return x.pin_memory().to(device, non_blocking=True)
-    return x.to(device)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from model import GPT, gpt_config
 from scaffold import Tokenizer, encode_all
 from train import main as train_main
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # with two, many tiny calls mostly wait for one another
 
 
 def pytest_configure(config):

@@ -1,4 +1,5 @@
 """The method: what the student reads, what it must not see, both losses, decoding."""
+
 import random
 
 import numpy as np
@@ -6,9 +7,22 @@ import pytest
 import torch
 
 from data.algorithmic import prepare
-from model import GPT, KVCache, flops_utilisation, gpt_config
-from sample import extract, reason
-from scaffold import NO_SIGNAL, SIGNALS, STEP, Step, Tokenizer, Trace, batches, collate, encode, encode_all
+from data.benchmarks.answers import extract
+from data.tools.machine import flops_utilisation
+from model import GPT, KVCache, gpt_config
+from sample import reason
+from scaffold import (
+    NO_SIGNAL,
+    SIGNAL_NAMES,
+    STEP,
+    Step,
+    Tokenizer,
+    Trace,
+    batches,
+    collate,
+    encode,
+    encode_all,
+)
 from train import TrainConfig, backward
 
 
@@ -19,7 +33,9 @@ def test_encoding_by_hand():
     example = encode(Trace("a b", [Step(2, "c"), Step(5, "d e")], "e"), tok)
     assert example.ids.tolist() == [a, b, step, c, step, d, e, end]
     assert example.signals.tolist() == [NO_SIGNAL, NO_SIGNAL, 2, 2, 5, 5, 5]
-    idx, signals, targets, signal_targets = collate([example, encode(Trace("a", [Step(0, "b")], "b"), tok)], tok)
+    idx, signals, targets, signal_targets = collate(
+        [example, encode(Trace("a", [Step(0, "b")], "b"), tok)], tok
+    )
     assert idx.tolist() == [[a, b, step, c, step, d, e], [a, step, b, end, end, end, end]]
     assert signals.tolist() == [[N, N, 2, 2, 5, 5, 5], [N, 0, 0, N, N, N, N]]
     assert targets.tolist() == [[-1, -1, c, step, d, e, end], [-1, b, end, -1, -1, -1, -1]]
@@ -55,7 +71,9 @@ def test_signal_conditions_its_own_step_only(model, examples, tokenizer):
     idx, signals, *_ = collate([examples[3]], tokenizer)
     before = model.token_logits(model.hidden(idx), signals)
     where = signals == signals[0, -1]
-    after = model.token_logits(model.hidden(idx), torch.where(where, (signals + 1) % len(SIGNALS), signals))
+    after = model.token_logits(
+        model.hidden(idx), torch.where(where, (signals + 1) % len(SIGNAL_NAMES), signals)
+    )
     changed = (before != after).any(-1)
     assert torch.equal(changed, where)
     bare = model.token_logits(model.hidden(idx))
@@ -94,21 +112,29 @@ def test_clone_reads_no_signal(model, examples, tokenizer):
 
 
 def test_accumulated_gradients_equal_one_batch(model, examples, tokenizer):
-    eight = sorted(examples[:8], key=lambda e: len(e.ids))  # micro-batches of very different token counts
+    eight = sorted(
+        examples[:8], key=lambda e: len(e.ids)
+    )  # micro-batches of very different token counts
     grads = []
     for micro in ([eight], [eight[:1], eight[1:3], eight[3:]]):
         model.zero_grad()
-        losses = backward(model, [collate(m, tokenizer) for m in micro], TrainConfig(beta=0.3), "cpu")
+        losses = backward(
+            model, [collate(m, tokenizer) for m in micro], TrainConfig(beta=0.3), "cpu"
+        )
         grads.append([losses] + [p.grad.clone() for p in model.parameters()])
-    for one, many in zip(*grads):
+    for one, many in zip(*grads, strict=False):
         torch.testing.assert_close(many, one, rtol=1e-5, atol=1e-6)
 
 
 def test_batch_without_targets_costs_nothing(model, tokenizer):
     idx = torch.full((2, 4), 65)
     nothing = torch.full_like(idx, -1)
-    losses = backward(model, [(idx, torch.full_like(idx, NO_SIGNAL), nothing, nothing)], TrainConfig(), "cpu")
-    assert losses.tolist() == [0, 0] and all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    losses = backward(
+        model, [(idx, torch.full_like(idx, NO_SIGNAL), nothing, nothing)], TrainConfig(), "cpu"
+    )
+    assert losses.tolist() == [0, 0] and all(
+        p.grad is None or p.grad.isfinite().all() for p in model.parameters()
+    )
 
 
 @torch.no_grad()
@@ -116,13 +142,13 @@ def test_cached_equals_uncached_on_ragged_rows(model, examples, tokenizer):
     picked = [examples[i] for i in (0, 3, 5, 9)]
     prompts = [int(np.flatnonzero(e.ids == tokenizer.step_id)[0]) + 1 for e in picked]
     assert len(set(prompts)) > 2
-    n_new = min(len(e.signals) - p for e, p in zip(picked, prompts))
+    n_new = min(len(e.signals) - p for e, p in zip(picked, prompts, strict=False))
     full = [model.hidden(torch.from_numpy(e.ids[None])) for e in picked]
     cache = KVCache(model.config, len(picked), model.lm_head.weight)
     idx = torch.full((len(picked), max(prompts)), tokenizer.end_id)
-    for row, e, p in zip(idx, picked, prompts):
+    for row, e, p in zip(idx, picked, prompts, strict=False):
         row[:p] = torch.from_numpy(e.ids[:p])
-    h = model.hidden(idx, cache=cache, rows=torch.arange(4), lengths=torch.tensor(prompts))
+    h = model.prefill(idx, torch.tensor(prompts), cache, torch.arange(4))
     for b, p in enumerate(prompts):
         torch.testing.assert_close(h[b, :p], full[b][0, :p], rtol=0, atol=1e-4)
     rows = list(range(len(picked)))
@@ -152,17 +178,30 @@ def naive_reason(model, tokenizer, question, max_tokens):
 
 
 def test_decoding_equals_the_naive_loop_alone_and_in_any_batch(student):
-    model, tok = student["gpt"], student["tokenizer"]
-    questions = [r["question"] for r, _ in prepare.rows(["object_counting", "boolean_expressions"], "test", 8)]
+    model, tok = student.model, student.tokenizer
+    questions = [
+        r["question"]
+        for r, _ in prepare.rows(["object_counting", "boolean_expressions"], "test", 8)
+    ]
     together = reason(model, tok, questions, max_tokens=120)
     assert sum(len(r.steps) for r in together) > 20 and len({r.tokens for r in together}) > 1
-    for q, r in zip(questions, together):
+    for q, r in zip(questions, together, strict=False):
         alone = [(s.signal, s.text) for s in reason(model, tok, [q], max_tokens=120)[0].steps]
         assert alone == [(s.signal, s.text) for s in r.steps] == naive_reason(model, tok, q, 120)
 
 
 def test_decoding_ends_and_samples_by_seed(model, traces, tokenizer):
-    draw = lambda seed: reason(model, tokenizer, [traces[0].question], temperature=1.0, top_k=20, max_tokens=30, generator=torch.Generator().manual_seed(seed))[0]
+    def draw(seed):
+        return reason(
+            model,
+            tokenizer,
+            [traces[0].question],
+            temperature=1.0,
+            top_k=20,
+            max_tokens=30,
+            generator=torch.Generator().manual_seed(seed),
+        )[0]
+
     assert draw(1).steps == draw(1).steps != draw(2).steps
     assert draw(1).tokens <= 30
     clone = reason(model, tokenizer, [traces[0].question], method="clone", max_tokens=30)[0]
@@ -171,9 +210,33 @@ def test_decoding_ends_and_samples_by_seed(model, traces, tokenizer):
 
 def test_text_round_trip_on_any_unicode(tokenizer):
     rng = random.Random(0)
-    samples = ["", " ", "\n\n ", "a" * 5000, "0123 456", f"{STEP} <|end|> <|endoftext|>", "e\u0301 ½ ² Ⅳ _x_ don't O’Neil", "\u202eabc\u200d👩‍👩‍👧", "\x00\x1b[31m"]
+    samples = [
+        "",
+        " ",
+        "\n\n ",
+        "a" * 5000,
+        "0123 456",
+        f"{STEP} <|end|> <|endoftext|>",
+        "e\u0301 ½ ² Ⅳ _x_ don't O’Neil",
+        "\u202eabc\u200d👩‍👩‍👧",
+        "\x00\x1b[31m",
+    ]
     for _ in range(300):
-        samples.append("".join(chr(c) for c in (rng.choice((rng.randrange(0x20, 0x7F), rng.randrange(0xD800), rng.randrange(0xE000, 0x110000))) for _ in range(40))))
+        samples.append(
+            "".join(
+                chr(c)
+                for c in (
+                    rng.choice(
+                        (
+                            rng.randrange(0x20, 0x7F),
+                            rng.randrange(0xD800),
+                            rng.randrange(0xE000, 0x110000),
+                        )
+                    )
+                    for _ in range(40)
+                )
+            )
+        )
     for text in samples:
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == text
@@ -201,20 +264,36 @@ def test_batches_drop_nothing_and_pad_little(examples, tokenizer):
 
 def test_long_traces_are_dropped_and_counted(traces, tokenizer):
     kept, dropped = encode_all(traces, tokenizer, 150)
-    assert dropped > 0 and len(kept) + dropped == len(traces) and max(len(e.signals) for e in kept) <= 150
+    assert (
+        dropped > 0
+        and len(kept) + dropped == len(traces)
+        and max(len(e.signals) for e in kept) <= 150
+    )
 
 
-@pytest.mark.parametrize("text, answer", [
-    ("The answer is No.", "No"), ("So the answer is (B).", "(B)"), ("Final answer: 12.", "12"), ("This gives the answer ] }.", "] }"),
-    ("The answer is True", "True"), ("I do not know.", None), ("The answer is", None), ("The answer: the answer is 3.", "3")])
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("The answer is No.", "No"),
+        ("So the answer is (B).", "(B)"),
+        ("Final answer: 12.", "12"),
+        ("This gives the answer ] }.", "] }"),
+        ("The answer is True", "True"),
+        ("I do not know.", None),
+        ("The answer is", None),
+        ("The answer: the answer is 3.", "3"),
+    ],
+)
 def test_extract_answer(text, answer):
     assert extract(text) == answer
 
 
 def test_padding_of_the_vocabulary_is_never_written(examples, tokenizer):
-    """Rows that fill the embedding up to a round size are no tokens: no logit, and the boundary's id stays."""
+    """Rows that fill the embedding up to a round size are no tokens and have no logit."""
     torch.manual_seed(0)
-    model = GPT(gpt_config(2, tokenizer.vocab_size, 1024, padding=-tokenizer.vocab_size % 64)).eval()
+    model = GPT(
+        gpt_config(2, tokenizer.vocab_size, 1024, padding=-tokenizer.vocab_size % 64)
+    ).eval()
     assert model.embed.weight.size(0) % 64 == 0 and model.step_id == tokenizer.step_id
     with torch.no_grad():
         model.lm_head.weight[tokenizer.vocab_size :] = 100.0
@@ -223,21 +302,27 @@ def test_padding_of_the_vocabulary_is_never_written(examples, tokenizer):
 
 
 def test_a_rounded_batch_has_the_losses_of_the_plain_one(examples, tokenizer):
-    """Padded up to a multiple, as for compiled code: more columns, be it more than block_size, the same targets and losses."""
+    """Padded up to a multiple, as for compiled code, even beyond block_size."""
     plain, rounded = collate(examples[:5], tokenizer), collate(examples[:5], tokenizer, multiple=64)
     assert rounded[0].size(1) % 64 == 0 and plain[0].size(1) % 64
     model = GPT(gpt_config(2, tokenizer.vocab_size, plain[0].size(1)))
     with torch.no_grad():
-        for a, b in zip(model(*plain), model(*rounded)):
+        for a, b in zip(model(*plain), model(*rounded), strict=False):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
 
 
 def test_flops_utilisation_of_gpt2s_shape(monkeypatch):
-    """About 0.855 GFLOP a token for 124M parameters at T = 1024: an H200 at 40% does 0.4 * 989e12 / 0.855e9 tokens/s."""
+    """About 0.855 GFLOP a token for 124M parameters at T = 1024.
+
+    An H200 at 40% then does 0.4 * 989e12 / 0.855e9 tokens/s.
+    """
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
     with torch.device("meta"):
         model = GPT(gpt_config(12, 50304, 1024, width=768))
-    assert model.config.n_head == 12 and abs(flops_utilisation(model, 0.4 * 989e12 / 0.855e9, 1024) - 0.4) < 0.01
+    assert (
+        model.config.n_head == 12
+        and abs(flops_utilisation(model, 0.4 * 989e12 / 0.855e9, 1024) - 0.4) < 0.01
+    )
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
     assert flops_utilisation(model, 1e5, 1024) is None

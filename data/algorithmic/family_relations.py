@@ -1,126 +1,29 @@
-"""family_relations: given who is whose parent, what is one person to another? (farel-bench)
+"""Family relations (farel-bench): given who is whose parent, what is one person to another?
 
-One problem with the teacher's reasoning; of 2, 5 or 9 facts some lead nowhere:
+Hard: a climb that ends at the top has to start again from the other person. An example of two
+facts (there are 2, 5 or 9, and some lead nowhere):
 
     Given the family relationships:
-    * Ada is Boris' parent.
-    * Ada is Cora's parent.
-    ...
-    What is Boris' relationship to Cora?
+    * Hana is Edith's parent.
+    * Greta is Hana's parent.
+    What is Greta's relationship to Hana?
     Select the correct answer:
-    1. Boris is Cora's sibling.
-    ...
+    1. Greta is Hana's parent.
+    2. Greta is Hana's child.
     Answer with selected option number.
-
-    RECALL      We are told that Ada is Boris' parent.
-    CONTRAST    But nobody is given as Ada's parent, and Cora was not met.
-    REASONING   Now going up from Cora, Ada is Cora's parent.
-    CONCLUSION  So Boris is Cora's sibling, which is option 1.
-    RESPONSE    The answer is 1.
-
-The teacher climbs from the first person to the second; where that ends at the top, from the second
-person to where the two lines meet.
+        CONTRAST    Nobody is given as Greta's parent, and Hana is not among them.
+        REASONING   Going up from Hana, Greta is Hana's parent.
+        CONCLUSION  So Greta is Hana's parent, so option 1.
+        RESPONSE    That makes the answer 1.
 """
 
-import itertools
 import re
+from itertools import pairwise, permutations
 
 from data.algorithmic.common import DIGITS, NAMES, Family, Problem, any_of, say
 from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
 
-# By the number of facts: what A is to B, by the generations from A and from B to where they meet.
-RELATIONS = {
-    2: {(1, 0): "child", (0, 1): "parent"},
-    5: {(2, 0): "grandchild", (0, 2): "grandparent", (1, 1): "sibling"},
-    9: {
-        (3, 0): "great grandchild",
-        (0, 3): "great grandparent",
-        (2, 1): "niece or nephew",
-        (1, 2): "aunt or uncle",
-    },
-}
-
-
-def make(rng, length):
-    """A Problem of `length` facts (2, 5 or 9): a small tree, and two of its people."""
-    relations = RELATIONS[length]
-    pairs = {}
-    while not pairs:
-        people = rng.sample(NAMES, length + 1)
-        parent = {people[i]: people[rng.randrange(max(0, i - 3), i)] for i in range(1, length + 1)}
-        pairs = related_pairs(people, parent, relations)
-    kind = rng.choice(sorted(set(pairs.values())))  # every relation as often as the trees allow
-    a, b = rng.choice([pair for pair in pairs if pairs[pair] == kind])
-    relation = relations[kind]
-    options = rng.sample(sorted(relations.values()), len(relations))
-    question = ["Given the family relationships:"]
-    for child in rng.sample(sorted(parent), length):
-        question.append(f"* {parent[child]} is {possessive(child)} parent.")
-    question.append(f"What is {possessive(a)} relationship to {b}?")
-    question.append("Select the correct answer:")
-    for i, option in enumerate(options, 1):
-        question.append(f"{i}. {a} is {possessive(b)} {option}.")
-    tag = "Enclose the selected answer number in the <ANSWER> tag, for example: <ANSWER>1</ANSWER>."
-    question.append(rng.choice((tag, "Answer with selected option number.")))
-
-    answer = str(options.index(relation) + 1)
-    steps = reason(rng, a, b, parent)
-    template = "{a} is {b} {relation}, [which is|that is|so] option {o}"
-    body = say(rng, template, a=a, b=possessive(b), relation=relation, o=answer)
-    steps.append((CONCLUSION, body))
-    return Problem("\n".join(question), answer, steps)
-
-
-def possessive(name):
-    return f"{name}'" if name.endswith("s") else f"{name}'s"
-
-
-def line_of(person, parent):
-    """[person, parent, grandparent, ...] up to the one at the top."""
-    line = [person]
-    while line[-1] in parent:
-        line.append(parent[line[-1]])
-    return line
-
-
-def related_pairs(people, parent, relations):
-    """{(a, b): key of their relation} of all pairs that are so related."""
-    pairs = {}
-    for a, b in itertools.permutations(people, 2):
-        line_a, line_b = line_of(a, parent), line_of(b, parent)
-        meet = next(person for person in line_a if person in line_b)
-        generations = line_a.index(meet), line_b.index(meet)
-        if generations in relations:
-            pairs[a, b] = generations
-    return pairs
-
-
-def reason(rng, a, b, parent):
-    """The teacher's steps up to the conclusion."""
-    line_a, line_b = line_of(a, parent), line_of(b, parent)
-    if b in line_a:
-        return climb(line_a[: line_a.index(b) + 1], RECALL)
-    template = (
-        "[nobody is given as|no one is named as|nothing is said of] {top} parent, "
-        "and {b} [was not met|is not among them]"
-    )
-    turn = say(rng, template, top=possessive(line_a[-1]), b=b)
-    meet = next(i for i, person in enumerate(line_b) if person in line_a)
-    up_from_b = climb(line_b[: meet + 1], REASONING, f"going up from {b}, ")
-    return [*climb(line_a, RECALL), (CONTRAST, turn), *up_from_b]
-
-
-def climb(line, first_signal, opening=""):
-    """A step for every fact on the way up a line."""
-    steps = []
-    for child, above in itertools.pairwise(line):
-        fact = f"{above} is {possessive(child)} parent"
-        steps.append((ADDITION, fact) if steps else (first_signal, opening + fact))
-    return steps
-
-
-# ------------------------------------------------------------------------------------- the checker
-KIN = {  # by the generations from A and from B up to where they meet
+KIN = {  # what A is to B, by the generations from A and from B up to where their lines meet
     (1, 0): "child",
     (0, 1): "parent",
     (2, 0): "grandchild",
@@ -131,41 +34,93 @@ KIN = {  # by the generations from A and from B up to where they meet
     (2, 1): "niece or nephew",
     (1, 2): "aunt or uncle",
 }
-FACT = re.compile(r"(?m)^\* ([\w-]+) is ([\w-]+)'s? parent\.")
-ASKED = re.compile(
-    r"""Given\ the\ family\ relationships:[^?]+\n
-    What\ is\ ([\w-]+)'s?\ relationship\ to\ ([\w-]+)\?""",
-    re.VERBOSE,
-)
-OPTION = re.compile(rf"(?m)^({DIGITS})\. [\w-]+ is [\w-]+'s? ([a-z ]+)\.")
+GENERATIONS = {2: 1, 5: 2, 9: 3}  # of a question's relations, by the number of its facts
 
 
-def read_question(question):
-    """The Checker of a question of this family; None for any other question."""
-    match = ASKED.match(question)
-    if not match:
-        return None
-    facts = FACT.findall(question)
-    parent = {child: above for above, child in facts}
-    options = {relation: digits for digits, relation in OPTION.findall(question)}
-    up, down = ancestors(match[1], parent), ancestors(match[2], parent)
-    meet = next((person for person in up if person in down), None)
-    if meet is None or len(parent) < len(facts):
-        return None
-    kin = KIN.get((up.index(meet), down.index(meet)))
-    if kin not in options:
-        return None
-    children = up[: up.index(meet)] + down[: down.index(meet)]
-    proof = {(parent[child], child) for child in children}
-    return Checker(facts, match.groups(), kin, options[kin], proof)
-
-
-def ancestors(person, parent):
-    """The person, the parent, the grandparent, ...; a circle ends before it repeats."""
+def line_of(person, parent):
+    """[person, parent, grandparent, ...] up to the top; a circle ends before it repeats."""
     line = [person]
     while parent.get(line[-1], person) not in line:
         line.append(parent[line[-1]])
     return line
+
+
+def generations(a, b, parent):
+    """How many generations up from a, and from b, their lines meet; None where they do not."""
+    line_b = line_of(b, parent)
+    for i, person in enumerate(line_of(a, parent)):
+        if person in line_b:
+            return i, line_b.index(person)
+    return None
+
+
+# ---------------------------------------------------------------------------------- the teacher
+def make(rng, n):
+    """A problem of n facts (2, 5 or 9): a small tree, and two of its people."""
+    related = []
+    while not related:
+        people = rng.sample(NAMES, n + 1)
+        parent = {people[i]: people[rng.randrange(max(0, i - 3), i)] for i in range(1, n + 1)}
+        pairs = {pair: generations(*pair, parent) for pair in permutations(people, 2)}
+        related = [pair for pair in pairs if sum(pairs[pair]) == GENERATIONS[n]]
+    kind = rng.choice(sorted({pairs[pair] for pair in related}))  # all as often as the trees allow
+    a, b = rng.choice([pair for pair in related if pairs[pair] == kind])
+    relations = sorted(KIN[key] for key in KIN if sum(key) == GENERATIONS[n])
+    options = rng.sample(relations, len(relations))
+    answer = str(options.index(KIN[kind]) + 1)
+
+    children = rng.sample(sorted(parent), n)
+    tag = "Enclose the selected answer number in the <ANSWER> tag, for example: <ANSWER>1</ANSWER>."
+    lines = [
+        "Given the family relationships:",
+        *[f"* {parent[child]} is {possessive(child)} parent." for child in children],
+        f"What is {possessive(a)} relationship to {b}?",
+        "Select the correct answer:",
+        *[f"{i}. {a} is {possessive(b)} {option}." for i, option in enumerate(options, 1)],
+        rng.choice((tag, "Answer with selected option number.")),
+    ]
+    steps = reason(rng, a, b, parent)
+    template = "{a} is {b} {relation}, [which is|that is|so] option {option}"
+    end = say(rng, template, a=a, b=possessive(b), relation=KIN[kind], option=answer)
+    return Problem("\n".join(lines), answer, [*steps, (CONCLUSION, end)])
+
+
+def possessive(name):
+    return f"{name}'" if name.endswith("s") else f"{name}'s"
+
+
+def reason(rng, a, b, parent):
+    """Climb from a to b; where b does not come, turn at the top and climb from b."""
+    line_a, line_b = line_of(a, parent), line_of(b, parent)
+    up_a, up_b = generations(a, b, parent)
+    if up_b == 0:
+        return climb(line_a[: up_a + 1], RECALL)
+    template = (
+        "[nobody is given as|no one is named as|nothing is said of] {top} parent, "
+        "and {b} [was not met|is not among them]"
+    )
+    turn = CONTRAST, say(rng, template, top=possessive(line_a[-1]), b=b)
+    from_b = climb(line_b[: up_b + 1], REASONING, f"going up from {b}, ")
+    return [*climb(line_a, RECALL), turn, *from_b]
+
+
+def climb(line, first_signal, opening=""):
+    """A step for each fact on the way up a line."""
+    steps = []
+    for child, above in pairwise(line):
+        fact = f"{above} is {possessive(child)} parent"
+        steps.append((ADDITION, fact) if steps else (first_signal, opening + fact))
+    return steps
+
+
+# ---------------------------------------------------------------------------------- the checker
+ASKED = re.compile(
+    r"""Given\ the\ family\ relationships:[^?]+
+    \nWhat\ is\ ([\w-]+)'s?\ relationship\ to\ ([\w-]+)\?""",
+    re.VERBOSE,
+)
+FACT = re.compile(r"(?m)^\* ([\w-]+) is ([\w-]+)'s? parent\.")
+OPTION = re.compile(rf"(?m)^({DIGITS})\. [\w-]+ is [\w-]+'s? ([a-z ]+)\.")
 
 
 class Checker:
@@ -173,44 +128,41 @@ class Checker:
 
     answers = DIGITS
 
-    def __init__(self, facts, asked, kin, option, proof):
-        self.facts = set(facts)  # of (parent, child)
-        self.has_parent = {child for _, child in facts}
-        self.a, self.b = asked
-        self.kin = kin  # what A is to B
-        self.option = option  # its number
+    def __init__(self, a, b, facts, kin, option, proof):
+        self.a, self.b = a, b  # what is A to B?
+        self.facts = facts  # {(parent, child), ...}
+        self.kin = kin  # the true relation
+        self.option = option  # its number (str)
         self.proof = proof  # the facts that it follows from
-        self.stated = set()  # facts that the steps have given so far
-        self.closed = set()  # people of whom the steps said that they have no parent
+        self.stated = set()  # facts that the steps have stated
+        self.met = {a}  # A, and those above somebody in these facts
+        self.tops = set()  # of whom the steps have said that they have no parent
         self.concluded = False
-
-        name = any_of({person for fact in facts for person in fact} | set(asked))
+        name = any_of({a, b}.union(*facts))
         kin = any_of(KIN.values(), "i")
         self.claims = rf"""
-            (?P<x>{name})\ is\ (?:
-                (?:the\ )?(?P<y>{name})'s?\ (?P<kin>{kin})                 # Ann is Tom's parent
-                | (?:the|an?)\ (?P<kin2>{kin})\ of\ (?P<y2>{name}))        # Ann is a parent of Tom
-            | (?P<y3>{name})'s?\ parent\ is\ (?P<x3>{name})                # Tom's parent is Ann
-            | \b(?:nobody|no\ one|nothing)                                 # nobody is Ann's parent
-              (?:\ (?:is|was|given|named|listed|said|known|told|as|of|about|to|be))*
-              \ (?P<top>{name})'s?\ parent\b
-            | (?P<top2>{name})\ has\ no\ (?:given\ |known\ |listed\ )?parent\b
-            | (?P<unmet>{name})\ (?:was|is|has)(?:\ not|n't)(?:\ been)?    # Eve was not met
-              \ (?:met|among\ (?:them|these)|seen|reached)\b
-            | \b(?:up\ )?from\ (?P<base>{name})                            # going up from Eve
-            | \boption\ (?P<option>{DIGITS})\b
+            (?P<x>{name})\ is\ (?:  # Ann is Tom's parent
+                (?:the\ )?(?P<y>{name})'s?\ (?P<kin>{kin})
+              | (?:the|an?)\ (?P<kin2>{kin})\ of\ (?P<y2>{name}))
+          | (?P<y3>{name})'s?\ parent\ is\ (?P<x3>{name})
+          | \b(?:nobody|no\ one|nothing)  # nobody is given as Ann's parent
+            (?:\ (?:is|was|given|named|listed|said|known|told|as|of|about|to|be))*
+            \ (?P<top>{name})'s?\ parent\b
+          | (?P<top2>{name})\ has\ no\ (?:given\ |known\ |listed\ )?parent\b
+          | (?P<unmet>{name})\ (?:was|is|has)(?:\ not|n't)(?:\ been)?  # Tom was not met
+            \ (?:met|among\ (?:them|these)|seen|reached)\b
+          | \b(?:up\ )?from\ (?P<base>{name})  # going up from Tom
+          | \boption\ (?P<option>{DIGITS})\b
         """
 
     def judge(self, claims):
-        """Yields what is wrong with the claims of one step."""
-        self.base = None  # whom this step goes up from and has said nothing about yet
+        """Yield what is wrong with the claims of one step."""
+        self.base = None  # from whom this step goes up, until a fact follows
         known = set(self.stated)
         for claim in claims:
-            x = claim["x"] or claim["x3"]
-            y = claim["y"] or claim["y2"] or claim["y3"]
+            x, y = claim["x"] or claim["x3"], claim["y"] or claim["y2"] or claim["y3"]
             kin = (claim["kin"] or claim["kin2"] or "parent").lower()
-            repeats_fact = (x, y) == (self.a, self.b) and (x, y) in known  # as the conclusion
-            if x and kin == "parent" and not repeats_fact:
+            if x and kin == "parent" and not ((x, y) == (self.a, self.b) and (x, y) in known):
                 yield from self.judge_fact(claim, (x, y))
             elif x:
                 yield from self.judge_relation(claim, (x, y, kin))
@@ -220,28 +172,28 @@ class Checker:
                 yield f"no relation leads to {claim[0]}"
             elif claim["option"] and claim["option"] != self.option:
                 yield f"says {claim[0]}, but {self.kin} is {self.option}"
-            elif claim["unmet"] and (claim["unmet"] != self.b or self.b in self.met()):
+            elif claim["unmet"] and (claim["unmet"] != self.b or self.b in self.met):
                 yield f"'{claim[0]}' does not matter or is false"
             self.base = claim["base"] or self.base
         if self.base:
             yield f"says nothing of {self.base}"
 
-    def met(self):
-        """The people that the steps have come to from A."""
-        return {self.a} | {above for above, _ in self.stated}
-
     def judge_fact(self, claim, fact):
-        _, child = fact
+        """A fact has to be given, new, and about someone met, or about B."""
+        above, child = fact
         if fact not in self.facts:
             yield f"the question does not say '{claim[0]}'"
         elif fact in self.stated:
             yield f"'{claim[0]}' has been said"
-        if child not in self.met() | {self.b} or self.base not in (None, child):
+        elif child not in self.met | {self.b} or self.base not in (None, child):
             yield f"nothing so far leads to {child}"
-        self.stated |= {fact} & self.facts
+        if fact in self.facts:
+            self.stated.add(fact)
+            self.met.add(above)
         self.base = None
 
     def judge_relation(self, claim, relation):
+        """The relation has to be the true one, and the facts stated have to prove it."""
         if relation != (self.a, self.b, self.kin):
             yield f"says '{claim[0]}', but {self.a} is the {self.kin} of {self.b}"
             return
@@ -250,18 +202,37 @@ class Checker:
             yield f"'{claim[0]}' needs more facts"
 
     def judge_top(self, claim, top):
-        if top in self.has_parent:
+        """Someone met, or B, has no parent."""
+        if any(child == top for _, child in self.facts):
             yield f"{top} has a parent"
-        elif top in self.closed:
+        elif top in self.tops:
             yield f"'{claim[0]}' has been said"
-        elif top not in self.met() | {self.b}:
+        elif top not in self.met | {self.b}:
             yield f"nothing so far leads to {top}"
-        self.closed.add(top)
+        self.tops.add(top)
 
     def conclude(self):
-        """(the true answer, what is left out for it)"""
+        """(the true answer, what is missing for it)"""
         proven = self.concluded and self.proof <= self.stated
         return self.option, "" if proven else f"what {self.a} is to {self.b}"
 
 
-FAMILY = Family("family_relations", make, read_question, lengths=(2, 9), only_lengths=(2, 5, 9))
+def read_question(question):
+    """A checker of the question's steps, or None."""
+    asked = ASKED.match(question)
+    if not asked:
+        return None
+    a, b = asked.groups()
+    facts = FACT.findall(question)
+    parent = {child: above for above, child in facts}
+    options = {relation: digits for digits, relation in OPTION.findall(question)}
+    up = generations(a, b, parent)
+    kin = KIN.get(up)
+    if kin not in options or len(parent) < len(facts):
+        return None
+    children = line_of(a, parent)[: up[0]] + line_of(b, parent)[: up[1]]
+    proof = {(parent[child], child) for child in children}
+    return Checker(a, b, set(facts), kin, options[kin], proof)
+
+
+FAMILY = Family("family_relations", make, read_question, (2, 9), only_lengths=(2, 5, 9))

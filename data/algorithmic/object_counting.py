@@ -1,19 +1,18 @@
-"""object_counting: how many things of one category are in a list of several categories.
+"""Object counting (BBH): how many of the things listed are of one category?
 
-What an item is and whether it counts are two steps. The turn ("But that does not count") then
-depends only on the words just before it. One problem with the teacher's reasoning:
+Hard: some are of another. What a thing is and whether it counts are two steps: the turn depends on
+the words just written, and its signal can be predicted in one look. An example of three things:
 
-    I have a garlic, a cat, and two onions. How many vegetables do I have?
-
-    RECALL      I think I have to count the vegetables.
-    EXAMPLES    Take this one: the garlic is a vegetable.
-    REASONING   Now that makes 0 + 1 = 1.
-    ADDITION    Next, the cat is an animal.
-    CONTRAST    But that does not count, so it stays 1.
-    ADDITION    The two onions are vegetables.
-    REASONING   Let's see: we have 1 + 2 = 3.
-    CONCLUSION  So there are 3 vegetables in all.
-    RESPONSE    The answer is 3.
+    I have a grape, a deer, and a dog. How many animals do I have?
+        RECALL      We have to count the animals.
+        EXAMPLES    So, the grape is a fruit.
+        CONTRAST    Now this is not asked for, so the total stays 0.
+        ADDITION    From there, the deer is an animal.
+        REASONING   Okay, that makes 0 + 1 = 1.
+        ADDITION    From there, the dog is an animal.
+        REASONING   Then that makes 1 + 1 = 2.
+        CONCLUSION  In summary, I have 2 animals in total.
+        RESPONSE    Final answer: 2.
 """
 
 import re
@@ -32,32 +31,30 @@ from data.algorithmic.common import (
 )
 from scaffold import ADDITION, CONCLUSION, CONTRAST, EXAMPLES, REASONING, RECALL
 
-# ------------------------------------------------------------------------------------- the teacher
-NUMBER_WORDS = ["one", "two", "three", "four", "five", "six"]
+# ---------------------------------------------------------------------------------- the teacher
+NUMBER_WORDS = "one two three four five".split()
 
 
-def make(rng, length):
-    """A Problem with `length` kinds of item; up to three are not of the category asked for."""
-    category = rng.choice(list(ITEMS))
-    items = draw_items(rng, category, length)
-    steps = [(RECALL, say(rng, "[I have to|I need to|we have to] count the {kind}", kind=category))]
+def make(rng, n):
+    """A problem of n kinds of thing, of which up to three are not of the category asked for."""
+    asked = rng.choice(list(ITEMS))
+    items = draw_items(rng, asked, n)
+    steps = [(RECALL, say(rng, "[I have to|I need to|we have to] count the {kind}", kind=asked))]
+    phrases = []  # "a grape", "two onions"
     total = 0
-    phrases = []  # the items as the question lists them
-    for (singular, plural), item_category in items:
-        count = rng.choice((1, 1, 1, 2, 3)) if rng.random() < 0.8 else rng.randint(1, 5)
-        if count == 1:
-            phrases.append(with_article(singular))
-            body = f"the {singular} is {with_article(item_category[:-1])}"
+    for (one, many), category in items:
+        k = rng.choice((1, 1, 1, 2, 3)) if rng.random() < 0.8 else rng.randint(1, 5)
+        if k == 1:
+            phrases.append(with_article(one))
+            body = f"the {one} is {with_article(category[:-1])}"
         else:
-            phrases.append(f"{NUMBER_WORDS[count - 1]} {plural}")
-            body = f"the {phrases[-1]} are {item_category}"
-        steps.append((EXAMPLES if len(steps) == 1 else ADDITION, body))
-
-        if item_category == category:
-            template = "[that makes|we have|the count is] {a} + {n} = {b}"
-            body = say(rng, template, a=total, n=count, b=total + count)
-            steps.append((REASONING, body))
-            total += count
+            phrases.append(f"{NUMBER_WORDS[k - 1]} {many}")
+            body = f"the {phrases[-1]} are {category}"
+        steps.append((ADDITION if len(steps) > 1 else EXAMPLES, body))
+        if category == asked:
+            template = "[that makes|we have|the count is] {a} + {k} = {b}"
+            steps.append((REASONING, say(rng, template, a=total, k=k, b=total + k)))
+            total += k
         else:
             template = (
                 "[that does not count|this is not asked for], "
@@ -65,17 +62,19 @@ def make(rng, length):
             )
             steps.append((CONTRAST, say(rng, template, total=total)))
     template = "[there are|I have|that makes] {total} {kind} [in all|altogether|in total]"
-    steps.append((CONCLUSION, say(rng, template, total=total, kind=category)))
-    question = f"I have {listing(phrases)}. How many {category} do I have?"
+    steps.append((CONCLUSION, say(rng, template, total=total, kind=asked)))
+    question = f"I have {listing(phrases)}. How many {asked} do I have?"
     return Problem(question, str(total), steps)
 
 
-def draw_items(rng, category, length):
-    """List of ((singular, plural), category); everything is an object, so objects stay alone."""
-    n_others = 0 if category == "objects" else rng.choice((0, 1, 1, 2, 3))
-    n_others = min(n_others, (length - 1) // 2)
-    others = [(item, other) for other in ITEMS if other != category for item in ITEMS[other]]
-    items = [(item, category) for item in rng.sample(ITEMS[category], length - n_others)]
+def draw_items(rng, asked, n):
+    """[((singular, plural), category), ...]; where objects are asked for, of nothing else."""
+    n_others = 0 if asked == "objects" else rng.choice((0, 1, 1, 2, 3))
+    n_others = min(n_others, (n - 1) // 2)
+    others = [
+        (item, category) for category in ITEMS if category != asked for item in ITEMS[category]
+    ]
+    items = [(item, asked) for item in rng.sample(ITEMS[asked], n - n_others)]
     items += rng.sample(others, n_others)
     rng.shuffle(items)
     return items
@@ -85,9 +84,8 @@ def with_article(noun):
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
-# ------------------------------------------------------------------------------------- the checker
-# Its own nouns, many more than the teacher's; "_" stands for a space within a noun.
-NOUNS = {
+# ---------------------------------------------------------------------------------- the checker
+NOUNS = {  # the checker's own, more than the teacher's; _ stands for a space
     "fruit": """
         apple apricot banana blackberry blueberry cherry coconut cranberry date fig grape grapefruit
         guava kiwi lemon lime mango melon nectarine orange papaya peach pear pineapple plum
@@ -110,150 +108,138 @@ NOUNS = {
         microwave mirror oven pen phone pillow radio rug shelf sofa stool stove table telephone
         television toaster vase wardrobe window""",
 }
-CATEGORY_OF = {
-    noun.replace("_", " "): category for category, nouns in NOUNS.items() for noun in nouns.split()
-}
-CATEGORY = r"\b(?:(?:musical\ )?instrument|fruit|vegetable|animal|object)s?\b"
+CATEGORIES = {noun.replace("_", " "): name for name in NOUNS for noun in NOUNS[name].split()}
+KIND = r"\b(?:(?:musical\ )?instrument|fruit|vegetable|animal|object)s?\b"
 QUESTION = re.compile(
-    r"""I\ have\ (?P<items>[\w ,'-]+)\.\ How\ many\ (?P<category>
-    fruit|vegetable|animal|musical\ instrument|object)s\ do\ I\ have\?""",
+    r"""I\ have\ (?P<items>[\w ,'-]+)\.\ How\ many
+    \ (?P<asked>fruit|vegetable|animal|musical\ instrument|object)s\ do\ I\ have\?""",
     re.VERBOSE,
 )
 ITEM = re.compile(rf"(an?|{COUNT}) ([\w' -]+)")
 
 
 def category_of(noun):
-    """The category of a noun in the singular or in the plural, or None."""
+    """The category of a noun in the singular or the plural, or None."""
     forms = [noun, noun.replace("s of ", " of ")]
     if noun.endswith("s"):
         forms += [noun[:-1], noun[:-2], noun[:-3] + "y"]
-    return next((CATEGORY_OF[form] for form in forms if form in CATEGORY_OF), None)
-
-
-def read_question(question):
-    """The Checker of a question of this family; None for any other question."""
-    match = QUESTION.fullmatch(tidy(question))
-    if not match:
-        return None
-    phrases = [ITEM.fullmatch(part) for part in re.split(r",? and |, ", match["items"])]
-    if not all(phrases):
-        return None
-    items = [(number(phrase[1]), phrase[2]) for phrase in phrases]
-    if match["category"] != "object" and any(category_of(noun) is None for _, noun in items):
-        return None
-    return Checker(match["category"], items)
+    return next((CATEGORIES[form] for form in forms if form in CATEGORIES), None)
 
 
 class Checker:
-    """Item by item as in the question: what it is, then in this step or the next one the count."""
+    """Item by item as in the question: what it is, in the same step or the next the count."""
 
     answers = COUNT
 
-    def __init__(self, category, items):
-        self.category = category  # asked for, in the singular
-        self.items = items  # (number, noun), in the order of the question
-        self.counts = [False]  # counts[i]: whether the item before place i counts
-        self.totals = [0]  # totals[i]: the count of the items before place i
-        for count, noun in items:
-            self.counts.append(category in ("object", category_of(noun)))
-            self.totals.append(self.totals[-1] + count * self.counts[-1])
-        self.done = 0  # items named so far
-        self.pending = False  # an item was named, and the count after it was not
-        nouns = any_of({noun for _, noun in items}, "i")
+    def __init__(self, asked, items):
+        self.asked = asked  # the category, in the singular
+        self.items = items  # [(number, noun), ...]
+        self.counts = [False]  # counts[i]: whether the last of i items counts
+        self.totals = [0]  # totals[i]: the count after i items
+        for k, noun in items:
+            self.counts.append(asked in ("object", category_of(noun)))
+            self.totals.append(self.totals[-1] + k * self.counts[-1])
+        self.done = 0  # so many items have been named
+        self.pending = False  # whether the count after the last of them is still due
+        noun = any_of({noun for _, noun in items}, "i")
         self.claims = rf"""
-            (?:\b(?P<number>an?|{COUNT})\ )?(?P<noun>{nouns})             # the two onions
-            | \b(?:is|are)(?P<no>\ not|n't)?(?:\ an?)?\ (?P<member>{CATEGORY})  # are vegetables
-            | (?P<out>\b(?:do|does|is|are)\ not\ (?:count|asked\ for)\b)  # does not count
-            | \b(?P<sum>{COUNT})\ (?P<sum_category>{CATEGORY})            # 3 vegetables
-            | (?P<goal>{CATEGORY})                                        # count the vegetables
-            | (?:
-                \b(?P<a>{COUNT})\ ?\+\ ?(?P<b>{COUNT})\ ?=\ ?             # 1 + 2 = 3
-                | \b(?:                                                   # stays at 3, makes 3
-                    (?P<stay>stays?|remains?|still)(?:\ at)?
-                    | to|is|are|makes?|making|gives?|becomes?|have|of|reach(?:es)?
-                  )\ #
-              )(?P<total>{COUNT})(?!\ ?\+|\ (?:{nouns}|{CATEGORY}))
+            (?:\b(?P<n>an?|{COUNT})\ )?(?P<noun>{noun})  # the two onions
+          | \b(?:is|are)(?P<no>\ not|n't)?(?:\ an?)?\ (?P<kind>{KIND})  # are vegetables
+          | (?P<out>\b(?:do|does|is|are)\ not\ (?:count|asked\ for)\b)
+          | \b(?P<sum>{COUNT})\ (?P<sum_kind>{KIND})  # 3 vegetables
+          | (?P<goal>{KIND})
+          | (?:\b(?P<a>{COUNT})\ ?\+\ ?(?P<b>{COUNT})\ ?=\ ?  # 1 + 2 = 3, or: makes 3, stays at 3
+              |\b(?:(?P<stay>stays?|remains?|still)(?:\ at)?|to|is|are|makes?|making|gives?|becomes?
+                   |have|of|reach(?:es)?)\ )
+            (?P<total>{COUNT})(?!\ ?\+|\ (?:{noun}|{KIND}))
         """
 
     def judge(self, claims):
-        """Yields what is wrong with the claims of one step."""
-        self.excluded = False  # this step says that its item is not of the category
-        self.moved = False  # this step names an item
+        """Yield what is wrong with the claims of one step."""
+        self.named = False  # whether this step names an item
+        self.excluded = False  # whether it says that the item is not asked for
         for claim in claims:
-            category = claim["sum_category"] or claim["goal"]
-            if category and not self.category.endswith(category.lower().rstrip("s")):
-                yield f"the question asks for {self.category}s, not '{category}'"
+            kind = claim["sum_kind"] or claim["goal"]
+            if kind and not self.is_asked(kind):
+                yield f"the question asks for {self.asked}s, not '{kind}'"
             if claim["noun"]:
                 yield from self.judge_item(claim)
+            elif claim["kind"]:
+                yield from self.judge_kind(claim)
             elif claim["out"]:
                 self.excluded = True
                 if not self.pending or self.counts[self.done]:
                     yield f"says '{claim[0]}' wrongly"
-            elif claim["member"]:
-                yield from self.judge_member(claim)
             elif claim["total"] or claim["sum"]:
                 yield from self.judge_total(claim)
-        if self.moved and self.pending and not any(claim["member"] for claim in claims):
+        if self.named and self.pending and not any(claim["kind"] for claim in claims):
             yield "says nothing of it"
 
+    def is_asked(self, kind):
+        """Whether a word is the category asked for; "instrument" is short for a musical one."""
+        return self.asked.endswith(kind.lower().rstrip("s"))
+
     def judge_item(self, claim):
-        item = number(claim["number"] or "a"), claim["noun"].lower()
+        """The item has to be the next one, and the count of the last one has to be known."""
+        item = number(claim["n"] or "a"), claim["noun"].lower()
         self.done, reason = advance(self.items, self.done, item)
         if self.pending:
             yield "leaves the count open"
         elif reason:
             yield f"'{claim[0]}' {reason}"
-        self.pending = True
-        self.excluded = False
-        self.moved = True
+        self.named, self.pending, self.excluded = True, True, False
 
-    def judge_member(self, claim):
-        category = claim["member"].lower().rstrip("s")
+    def judge_kind(self, claim):
+        """The item of this step has to be of the kind, or not."""
         denies = bool(claim["no"])
-        if self.category.endswith(category):  # "instrument" is short for "musical instrument"
+        if self.is_asked(claim["kind"]):
             self.excluded = denies
-            belongs = self.counts[self.done]
+            is_kind = self.counts[self.done]
         else:
             self.excluded = not denies
-            noun = self.items[self.done - 1][1]
-            belongs = (category_of(noun) or "").endswith(category)
-        if not self.moved or denies == belongs:
+            category = category_of(self.items[self.done - 1][1]) or ""
+            is_kind = category.endswith(claim["kind"].lower().rstrip("s"))
+        if not self.named or denies == is_kind:
             yield f"says '{claim[0]}' wrongly"
 
     def judge_total(self, claim):
-        total = self.totals[self.done]
-        counts = self.counts[self.done]
+        """The count has to be right, said once an item, and moved by what counts alone."""
+        done, pending, counts = self.done, self.pending, self.counts[self.done]
+        said = claim["total"] or claim["sum"]
+        more = done < len(self.items)
         if claim["a"]:
             terms = number(claim["a"]), number(claim["b"])
-            if not self.pending or terms != (
-                self.totals[self.done - 1],
-                self.items[self.done - 1][0],
-            ):
+            if not pending or terms != (self.totals[done - 1], self.items[done - 1][0]):
                 yield f"adds up wrongly: '{claim[0]}'"
-        said = claim["total"] or claim["sum"]
-        if number(said) != total:
-            yield f"says {said}, but it is {total}"
-
-        unfinished = self.done < len(self.items)
-        if claim["sum"]:
-            stops_early = self.pending or unfinished
-        else:
-            stops_early = not self.pending and self.done > 0 and unfinished
-        if stops_early:
+        if number(said) != self.totals[done]:
+            yield f"says {said}, but it is {self.totals[done]}"
+        if claim["sum"] and (pending or more) or not pending and done and more:
             yield "stops before the last item"
-
         if claim["stay"]:
-            miscounts = counts or not self.pending
+            miscounts = counts or not pending
         else:
-            miscounts = self.pending and not counts and not self.excluded
+            miscounts = pending and not counts and not self.excluded
         if miscounts:
             yield "counts what does not, or does not count what does"
         self.pending = False
 
     def conclude(self):
-        """(the true answer, what is left out for it)"""
+        """(the true answer, what is missing for it)"""
         unfinished = self.pending or self.done < len(self.items)
         return str(self.totals[-1]), "the rest of the items" if unfinished else ""
+
+
+def read_question(question):
+    """A checker of the question's steps, or None."""
+    m = QUESTION.fullmatch(tidy(question))
+    parts = re.split(r",? and |, ", m["items"]) if m else []
+    matches = [ITEM.fullmatch(part) for part in parts]
+    if not matches or not all(matches):
+        return None
+    items = [(number(match[1]), match[2]) for match in matches]
+    if m["asked"] != "object" and not all(category_of(noun) for _, noun in items):
+        return None
+    return Checker(m["asked"], items)
 
 
 FAMILY = Family("object_counting", make, read_question, lengths=(2, 10))

@@ -1,24 +1,22 @@
-"""tracking_shuffled_objects: people swap what they hold; what does one of them hold in the end?
+"""Tracking shuffled objects (BBH): people swap what they hold; what has one of them in the end?
 
-Every step changes the state that the next one needs, so that one slip spoils the rest. BBH has 3,
-5 or 7 people. One problem with the teacher's reasoning (with three of seven steps):
+Hard: every swap starts from what the swaps before it left. An example of three people (or 5, or 7):
 
-    Alice, Bob, and Claire are playing a game. At the start of the game, they are each holding a
-    ball: Alice has a red ball, Bob has a blue ball, and Claire has a pink ball.
-    As the game progresses, pairs of players trade balls. First, Bob and Claire swap balls. Then,
-    Alice and Bob swap balls. Finally, Bob and Alice swap balls. At the end of the game, Bob has the
+    Alice, Bob, and Claire are dancers at a square dance. At the start of a song, they each have a
+    partner: Alice is dancing with Sam, Bob is dancing with Greta, and Claire is dancing with Otto.
+    Throughout the song, the dancers often trade partners. First, Bob and Alice switch partners.
+    Then, Alice and Bob switch partners. Finally, Claire and Alice switch partners. At the end of
+    the dance, Alice is dancing with
     Options:
-    (A) red ball
-    (B) blue ball
-    (C) pink ball
-
-    RECALL      I know that Alice has red ball, Bob has blue ball, and Claire has pink ball.
-    REASONING   Now Bob and Claire swap, so Bob has pink ball and Claire gets blue ball.
-    ...
-    CONCLUSION  So Bob ends up with pink ball, which is (C).
-    RESPONSE    The answer is (C).
-
-A swap of the same two again is a CONTRAST, one of two others an ADDITION, else it is REASONING.
+    (A) Sam
+    (B) Greta
+    (C) Otto
+        RECALL      I think Alice has Sam, Bob has Greta, and Claire has Otto.
+        REASONING   Let's see: Bob and Alice switch, so Bob now has Sam and Alice gets Greta.
+        CONTRAST    Wait, Alice and Bob swap, so Alice gets Sam and Bob now has Greta.
+        REASONING   Let's see: Claire and Alice swap, so Claire has Sam and Alice gets Otto.
+        CONCLUSION  So Alice ends with Otto, that is (C).
+        RESPONSE    That makes the answer (C).
 """
 
 import re
@@ -40,12 +38,13 @@ from data.algorithmic.common import (
 from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
 
 
+# ---------------------------------------------------------------------------------- the teacher
 @dataclass
 class Setting:
     opening: str
     holds: str
     things: list  # of str
-    habit: str
+    custom: str
     swap: str
     closing: str
 
@@ -97,26 +96,22 @@ SETTINGS = [
 ]
 
 
-def make(rng, length):
-    """A Problem with `length` people and as many swaps."""
+def make(rng, n):
+    """A problem of n people and n swaps."""
     setting = rng.choice(SETTINGS)
-    people = SHUFFLERS[:length]
-    things = rng.sample(setting.things, length)
+    people, things = SHUFFLERS[:n], rng.sample(setting.things, n)
     has = dict(zip(people, things, strict=True))
     held = listing([f"{person} {setting.holds} {thing}" for person, thing in has.items()])
     steps = [(RECALL, listing([f"{person} has {thing}" for person, thing in has.items()]))]
-    told = [setting.habit]
+    told = [setting.custom]
     previous = set()
-    for i in range(length):
+    for i in range(n):
         a, b = rng.sample(people, 2)
-        order = "First" if i == 0 else "Then"
-        if i == length - 1:
-            order = "Finally"
-        told.append(f"{order}, {a} and {b} {setting.swap}.")
         has[a], has[b] = has[b], has[a]
-
+        order = {0: "First", n - 1: "Finally"}.get(i, "Then")
+        told.append(f"{order}, {a} and {b} {setting.swap}.")
         signal = REASONING
-        if {a, b} == previous:
+        if {a, b} == previous:  # turns the last swap back
             signal = CONTRAST
         elif i and not {a, b} & previous:
             signal = ADDITION
@@ -128,17 +123,16 @@ def make(rng, length):
         previous = {a, b}
 
     asked = rng.choice(people)
-    letters = [f"({letter})" for letter in "ABCDEFG"]
-    answer = letters[things.index(has[asked])]
+    told.append(setting.closing.format(asked))
+    options = [f"({letter}) {thing}" for letter, thing in zip("ABCDEFG", things, strict=False)]
+    answer = options[things.index(has[asked])][:3]
     template = "{p} [ends up with|finally has|ends with] {x}, [which is|that is|option] {o}"
     steps.append((CONCLUSION, say(rng, template, p=asked, x=has[asked], o=answer)))
-    told.append(setting.closing.format(asked))
-    options = [f"{letter} {thing}" for letter, thing in zip(letters, things, strict=False)]
-    question = [f"{listing(people)} {setting.opening}: {held}.", " ".join(told), "Options:"]
-    return Problem("\n".join(question + options), answer, steps)
+    lines = [f"{listing(people)} {setting.opening}: {held}.", " ".join(told), "Options:", *options]
+    return Problem("\n".join(lines), answer, steps)
 
 
-# ------------------------------------------------------------------------------------- the checker
+# ---------------------------------------------------------------------------------- the checker
 QUESTION = re.compile(
     r"""[^:]+:\ (?P<start>[^\n]+)\.\n
     (?P<swaps>[^\n]+)\ At\ the\ end\ of\ the\ [\w ]+,
@@ -147,26 +141,11 @@ QUESTION = re.compile(
     re.VERBOSE,
 )
 HOLDS = re.compile(
-    r"""(?:^|,\ |and\ )(\w+)\ (?:is\ dancing\ with|is\ playing|has\ an?|gets)
-    \ (.+?)(?=,\ |$)""",
+    r"(?:^|,\ |and\ )(\w+)\ (?:is\ dancing\ with|is\ playing|has\ an?|gets)\ (.+?)(?=,\ |$)",
     re.VERBOSE,
 )
 SWAP = re.compile(r"\b(\w+) and (\w+) (?:swap|switch|trade)\b")
-
-
-def read_question(question):
-    """The Checker of a question of this family; None for any other question."""
-    match = QUESTION.fullmatch(question)
-    if not match:
-        return None
-    has = dict(HOLDS.findall(match["start"]))
-    swaps = SWAP.findall(match["swaps"])
-    letters = re.findall(r"\((\w)\) (.+)", match["options"])
-    letters = {thing.strip(): letter for letter, thing in letters}
-    people = {match["asked"]}.union(*swaps)
-    if not swaps or not people <= set(has) or not set(has.values()) <= set(letters):
-        return None
-    return Checker(has, swaps, match["asked"], letters)
+OPTION = re.compile(r"\((\w)\) (.+)")
 
 
 class Checker:
@@ -174,44 +153,39 @@ class Checker:
 
     answers = r"\(?[A-Z]\b\)?"
 
-    def __init__(self, has, swaps, asked, letters):
+    def __init__(self, has, pairs, asked, letters):
         self.asked = asked
-        self.swaps = [set(pair) for pair in swaps]
+        self.pairs = [set(pair) for pair in pairs]
         self.states = [has]  # states[i]: {person: thing} after i swaps
-        for a, b in swaps:
+        for a, b in pairs:
             has = {**has, a: has[b], b: has[a]}
             self.states.append(has)
         self.letter = letters[has[asked]]  # of the right option
-        self.done = 0  # swaps made so far
-        self.concluded = False  # a step said what the person asked for has in the end
-
-        name = any_of(has)
-        thing = any_of(letters, "i")
+        self.done = 0  # so many swaps have been made
+        self.concluded = False  # a step has said what the one asked for has in the end
+        name, thing = any_of(has), any_of(letters, "i")
         swap = r"(?:swap|switch|trade|exchange)(?:e?s|d|ed|ped)?\b"
         self.claims = rf"""
-            (?P<a>{name})\ (?:                       # Bob and Eve swap, Bob trades balls with Eve
-                and\ (?P<b>{name})\ {swap}
-                | {swap}(?:\ \w+)?\ with\ (?P<b2>{name})
-              )(?:\ their)?(?:\ (?:balls|gifts|presents|books|partners|positions))?
-            | (?P<who>{name})\ (?P<last>finally\ |ends?\ (?:up\ )?)?(?:  # Bob finally has the ball
-                (?:now\ |then\ )?
-                (?:has|holds|gets|got|plays|is\ (?:now\ )?(?:playing|dancing\ with|holding))
-                | with
-              )(?:\ now)?(?:\ the|\ an?)?\ (?P<what>{thing})
-            | (?:\boption\ )?\((?P<letter>[A-Z])\)   # option (C)
-            | \boption\ (?P<letter2>[A-Z])\b         # option C
+            (?P<a>{name})\ (?:and\ (?P<b>{name})\ {swap}  # Ann and Bob swap balls
+              |{swap}(?:\ \w+)?\ with\ (?P<b2>{name}))
+            (?:\ their)?(?:\ (?:balls|gifts|presents|books|partners|positions))?
+          | (?P<who>{name})\ (?P<last>finally\ |ends?\ (?:up\ )?)?(?:with  # Bob ends with the ball
+              |(?:now\ |then\ )?(?:has|holds|gets|got|plays
+                                  |is\ (?:now\ )?(?:playing|dancing\ with|holding)))
+            (?:\ now)?(?:\ the|\ an?)?\ (?P<what>{thing})
+          | (?:\boption\ )?\((?P<letter>[A-Z])\)|\boption\ (?P<letter2>[A-Z])\b
         """
 
     def judge(self, claims):
-        """Yields what is wrong with the claims of one step."""
-        self.due = set()  # those of the last swap of whom this step has not said what they have
-        self.swapped = False  # this step makes a swap
+        """Yield what is wrong with the claims of one step."""
+        self.due = set()  # those who swapped and of whom the step has not said what they have
+        self.swapped = False  # whether this step makes a swap
         for claim in claims:
             if claim["a"]:
                 yield from self.judge_swap(claim)
             elif claim["who"]:
-                yield from self.judge_holder(claim)
-            elif self.done < len(self.swaps):
+                yield from self.judge_thing(claim, claim["who"])
+            elif self.done < len(self.pairs):
                 yield "stops before the last swap"
             elif (claim["letter"] or claim["letter2"]).upper() != self.letter:
                 yield f"says {claim[0]}, but {self.states[-1][self.asked]} is ({self.letter})"
@@ -219,32 +193,43 @@ class Checker:
             yield "does not say who has what then"
 
     def judge_swap(self, claim):
+        """The swap has to be the next one."""
         pair = {claim["a"], claim["b"] or claim["b2"]}
-        self.done, reason = advance(self.swaps, self.done, pair)
+        self.done, reason = advance(self.pairs, self.done, pair)
         if self.due:
             yield "does not say who has what then"
         elif reason:
             yield f"'{claim[0]}' {reason}"
-        self.due = pair
-        self.swapped = True
+        self.due, self.swapped = pair, True
 
-    def judge_holder(self, claim):
-        who = claim["who"]
+    def judge_thing(self, claim, who):
+        """What somebody has has to be true after the swaps so far."""
         thing = self.states[self.done][who]
-        at_end = self.done == len(self.swaps)
+        at_end = self.done == len(self.pairs)
         if claim["what"].lower() != thing.lower():
             yield f"says '{claim[0]}', but {who} has {thing}"
-        if claim["last"] and not at_end:
+        elif claim["last"] and not at_end:
             yield "stops before the last swap"
         self.due = self.due - {who}
-        if who == self.asked and at_end and not self.swapped:
-            self.concluded = True
+        self.concluded |= who == self.asked and at_end and not self.swapped
 
     def conclude(self):
-        """(the true answer, what is left out for it)"""
+        """(the true answer, what is missing for it)"""
         return self.letter, "" if self.concluded else f"what {self.asked} has in the end"
 
 
-FAMILY = Family(
-    "tracking_shuffled_objects", make, read_question, lengths=(3, 7), only_lengths=(3, 5, 7)
-)
+def read_question(question):
+    """A checker of the question's steps, or None."""
+    m = QUESTION.fullmatch(question)
+    if not m:
+        return None
+    has = dict(HOLDS.findall(m["start"]))
+    pairs = SWAP.findall(m["swaps"])
+    letters = {thing.strip(): letter for letter, thing in OPTION.findall(m["options"])}
+    people = {m["asked"]}.union(*pairs)
+    if not pairs or not people <= set(has) or not set(has.values()) <= set(letters):
+        return None
+    return Checker(has, pairs, m["asked"], letters)
+
+
+FAMILY = Family("tracking_shuffled_objects", make, read_question, (3, 7), only_lengths=(3, 5, 7))

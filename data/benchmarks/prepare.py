@@ -18,9 +18,9 @@ from itertools import islice
 from pathlib import Path
 
 from data.benchmarks.answers import boxed, extract
-from data.tools.files import check_outputs, read_jsonl, write_jsonl
+from data.tools.files import check_outputs, question_hash, read_jsonl, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
-from scaffold import question_hash, split_steps
+from scaffold import split_steps
 
 
 def solved(question, steps, answer):

@@ -32,12 +32,12 @@ class Request:
 
     @property
     def key(self):
-        """The name of its reply in the journal; equal requests are sent once."""
+        """The name of the reply in the journal; equals are sent once."""
         return hashlib.sha256(json.dumps(self.arguments, sort_keys=True).encode()).hexdigest()
 
 
 class AsIs(str):
-    """A string that equals no other: huggingface_hub rewrites a "json_schema" for its servers."""
+    """Equals no other string: huggingface_hub rewrites a "json_schema" for its servers."""
 
     def __eq__(self, other):
         return False
@@ -82,11 +82,10 @@ def ask(requests, config, journal, title):
     except OSError as error:
         raise UserError(f"{journal}: cannot be written ({error.strerror})") from None
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            "stopped; what has come is kept, the same command goes on"
-        ) from None
+        summary = "stopped; what has come is kept, the same command goes on"
+        raise KeyboardInterrupt(summary) from None
     finally:
-        if journal.is_file() and journal.stat().st_size == 0:  # nothing came: leave nothing behind
+        if journal.is_file() and journal.stat().st_size == 0:  # nothing came
             journal.unlink()
 
 
@@ -170,7 +169,7 @@ async def send(request, session):
                 advice = "check --base_url, --model and the key"
                 raise UserError(f"{config.base_url}: {problem} ({text}); {advice}") from None
             if status < 500 and status not in TRY_AGAIN:
-                return {"refused": problem}  # only this request: it is too long, say
+                return {"refused": problem}  # this request alone: it is too long, say
             pause = max(pause, retry_after(error.response))
         except Exception as error:  # the client lets many kinds through, half a JSON for one
             problem = f"{type(error).__name__} {error}".splitlines()[0][:100]
@@ -181,7 +180,7 @@ async def send(request, session):
 
 
 def retry_after(response):
-    """Seconds to wait, as an HTTP response asks for; 0 where it does not."""
+    """Seconds that an HTTP response asks us to wait, or 0."""
     wait = response.headers.get("retry-after", "")
     return min(LONGEST_WAIT, int(wait)) if wait.isdecimal() else 0
 

@@ -1,4 +1,4 @@
-"""What a student wrote, as lines for the terminal."""
+"""What a student wrote, as lines for the terminal; and signals as a user names them."""
 
 import itertools
 import shutil
@@ -6,8 +6,9 @@ import textwrap
 from pathlib import Path
 
 from data.tools.evaluation import judge
+from data.tools.flags import UserError
 from data.tools.terminal import paint, printable
-from scaffold import NO_SIGNAL, signal_of
+from scaffold import NO_SIGNAL, SIGNAL_NAMES, signal_of
 
 
 def show_reasoning(reasoning, question, width=0):
@@ -45,3 +46,13 @@ def side_by_side(paths, students, reasonings, question):
         columns.append([title, "-" * width, *show_reasoning(reasoning, question, width)])
     pairs = itertools.zip_longest(*columns, fillvalue=" " * width)
     return "\n".join(f"{left} | {right}" for left, right in pairs)
+
+
+def signal_named(name):
+    """Index of the signal whose name contains this: "recall", "Contrast". Raises UserError."""
+    found = [i for i, s in enumerate(SIGNAL_NAMES) if name.strip().lower() in s.lower()]
+    if len(found) != 1 or not name.strip():
+        count = "more than one" if found else "no"
+        names = ", ".join(SIGNAL_NAMES)
+        raise UserError(f"--flow: {name!r} names {count} signal; take a word of: {names}")
+    return found[0]

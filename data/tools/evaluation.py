@@ -10,6 +10,7 @@ from annotate import annotate
 from data.algorithmic.check import check, task_of
 from data.benchmarks.answers import same
 from data.benchmarks.arithmetic import arithmetic
+from data.tools.files import question_hash
 from data.tools.terminal import printable
 from scaffold import (
     NO_SIGNAL,
@@ -18,7 +19,6 @@ from scaffold import (
     Trace,
     collate,
     encode,
-    question_hash,
     signal_of,
     taxonomy,
 )

@@ -1,5 +1,6 @@
 """Files: JSONL in, whole files out, and a look at the outputs before any work is done."""
 
+import hashlib
 import json
 import os
 from contextlib import contextmanager
@@ -127,3 +128,9 @@ def check_outputs(outputs, *inputs):
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             problem = f"cannot be written, {folder} is no folder that takes files"
             raise UserError(f"{path}: {problem}; name another file for the output")
+
+
+def question_hash(question):
+    """A question, white space aside, as a number of 64 bits: tells questions seen in training."""
+    digest = hashlib.blake2b(" ".join(question.split()).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from annotate import annotate
 from data.algorithmic import prepare
 from data.tools import parallel
 from data.tools.flags import UserError
 from data.tools.traces import read_traces, to_trace
-from scaffold import SIGNAL_NAMES
+from scaffold import SIGNAL_NAMES, taxonomy
 
 
 def load_data(config):
@@ -62,3 +64,17 @@ def load_embedded(config, tasks):
     traces = [to_trace(row) for row in rows]
     val_traces = [to_trace(row) for row in val_rows]
     return traces, val_traces, [row for row, _ in test], annotation
+
+
+def relabel(traces, config):
+    """Give the steps the signals of --classes or, with --shuffle, those of other steps."""
+    for trace in traces:
+        signals = taxonomy([step.signal for step in trace.steps], config.classes)
+        for step, signal in zip(trace.steps, signals, strict=True):
+            step.signal = signal
+    if config.shuffle:
+        steps = [step for trace in traces for step in trace.steps]
+        rng = np.random.default_rng(config.seed)
+        shuffled = rng.permutation([step.signal for step in steps]).tolist()
+        for step, signal in zip(steps, shuffled, strict=True):
+            step.signal = signal

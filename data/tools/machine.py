@@ -58,6 +58,13 @@ def gpu_peaks():
     return None, None
 
 
+def send(x, device):
+    """A tensor on the device; a copy from pinned memory need not be waited for."""
+    if torch.device(device).type == "cuda":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
 def flops_utilisation(model, tokens_per_second, length):
     """Share of the GPU's peak that training's own arithmetic takes; None where no peak is known.
 
