@@ -13,6 +13,7 @@ torch.set_num_threads(1)  # with two, many tiny calls mostly wait for one anothe
 
 
 def pytest_configure(config):
+    """Declare the marker that `-m "not slow"` leaves out."""
     config.addinivalue_line("markers", "slow: takes more than about three seconds")
 
 

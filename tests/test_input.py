@@ -22,8 +22,8 @@ import annotate
 import sample
 import train
 from data.algorithmic import prepare
-from data.experiments import grid
 from data.benchmarks import prepare as benchmarks
+from data.experiments import grid
 from data.tools.files import read_jsonl
 from data.tools.flags import run_program as run
 

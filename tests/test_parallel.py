@@ -46,7 +46,8 @@ def one_of_two(rank, folder, vocab_size, micro, config):
     parallel.RANK, parallel.WORLD = rank, 2
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     model = student(vocab_size, config)
-    result = gradients(model, parallel.wrap(model, config), micro[rank::2], config)
+    is_partly_unused = config.method == "clone" or config.conditioning == "none"
+    result = gradients(model, parallel.wrap(model, is_partly_unused), micro[rank::2], config)
     torch.save(result, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

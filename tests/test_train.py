@@ -10,6 +10,9 @@ import sample
 import train
 from conftest import TINY
 from data.algorithmic import prepare
+from data.algorithmic.check import check
+from data.benchmarks.answers import extract
+from data.tools.evaluation import score
 from data.tools.files import read_jsonl
 from scaffold import SIGNAL_NAMES
 
@@ -162,7 +165,7 @@ def test_scores_recomputed_by_hand():
         {**base, "correct": False, "erroneous": True, "signals": None},
         {**base, "correct": False, "erroneous": None, "signals": None},
     ]
-    s = sample.score(records)
+    s = score(records)
     assert (
         s["accuracy"],
         s["erroneous_paths"],
@@ -176,9 +179,9 @@ def test_gold_traces_pass_evaluation_and_a_wrong_step_does_not(student):
     """A right answer over a wrong path is an erroneous path."""
     row = prepare.rows(["object_counting"], "test", 1)[0][0]
     steps = row["trace"].split("\n\n")
-    assert not any(sample.check.check(row["question"], steps))
-    assert sample.extract(steps[-1]) == row["answer"]
-    assert any(sample.check.check(row["question"], steps[:1] + steps[2:]))
+    assert not any(check(row["question"], steps))
+    assert extract(steps[-1]) == row["answer"]
+    assert any(check(row["question"], steps[:1] + steps[2:]))
 
 
 def test_one_question_interactive_and_side_by_side(trained, capsys, monkeypatch):

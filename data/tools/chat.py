@@ -20,7 +20,7 @@ from data.tools.files import read_jsonl
 from data.tools.flags import UserError
 
 BACK_OFF = 1.0  # seconds before the second try; doubles with every further one
-LONGEST_WAIT = 300  # seconds, where the endpoint asks for more
+LONGEST_WAIT = 300  # seconds; an endpoint may ask for more
 NO_ENTRY = (401, 403, 404)  # HTTP status of a wrong key, address or model
 TRY_AGAIN = (408, 409, 425, 429)  # HTTP status of a time-out or of too many requests
 
@@ -32,7 +32,7 @@ class Request:
 
     @property
     def key(self):
-        """The name of the reply in the journal; equals are sent once."""
+        """The name of the reply in the journal. Equals are sent once."""
         return hashlib.sha256(json.dumps(self.arguments, sort_keys=True).encode()).hexdigest()
 
 
@@ -169,7 +169,7 @@ async def send(request, session):
                 advice = "check --base_url, --model and the key"
                 raise UserError(f"{config.base_url}: {problem} ({text}); {advice}") from None
             if status < 500 and status not in TRY_AGAIN:
-                return {"refused": problem}  # this request alone: it is too long, say
+                return {"refused": problem}  # it alone: it is too long, say
             pause = max(pause, retry_after(error.response))
         except Exception as error:  # the client lets many kinds through, half a JSON for one
             problem = f"{type(error).__name__} {error}".splitlines()[0][:100]
