@@ -81,6 +81,19 @@ def read_question(question):
 FAMILY = Family("sums", make, read_question, lengths=(3, 5))
 '''
 
+# A program for the copy: the new family's checker accepts the teacher and catches a wrong sum.
+VERDICTS = """\
+import json
+from data.algorithmic.check import check
+
+for line in open("sums/train.jsonl", encoding="utf-8"):
+    row = json.loads(line)
+    steps = row["trace"].split("\\n\\n")
+    assert check(row["question"], steps) == [""] * len(steps), row
+    steps[0] = steps[0].replace("= ", "= 1")
+    assert "is not" in check(row["question"], steps)[0], row
+"""
+
 
 @pytest.fixture
 def copy(tmp_path):
@@ -167,17 +180,7 @@ def test_a_ninth_family_is_one_file_and_one_line(copy):
     assert len(rows) == 4
     assert {row["task"] for row in rows} == {"sums"}
 
-    (copy / "verdicts.py").write_text(
-        "import json, sys\n"
-        "from data.algorithmic.check import check\n"
-        "for line in open('sums/train.jsonl', encoding='utf-8'):\n"
-        "    row = json.loads(line)\n"
-        "    steps = row['trace'].split('\\n\\n')\n"
-        "    assert check(row['question'], steps) == [''] * len(steps), row\n"
-        "    wrong = [steps[0].replace('=', '= 1'), *steps[1:]]\n"
-        "    assert check(row['question'], wrong)[0]\n",
-        encoding="utf-8",
-    )
+    (copy / "verdicts.py").write_text(VERDICTS, encoding="utf-8")
     run(copy, "verdicts.py")
 
     run(copy, "train.py", "--tasks", "sums", *TINY)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -20,134 +19,115 @@ from data.tools.checkpoint import read_checkpoint
 from data.tools.files import read_jsonl
 from data.tools.flags import UserError
 from data.tools.training_log import LOG_INTERVAL
-from model import GPT, gpt_config
-from scaffold import batches, collate
-from train import TrainConfig, backward
+from train import Data, Run, TrainConfig, backward
+
+CPU = torch.device("cpu")
 
 
-def gradients(model, forward, micro, config):
-    losses = backward(forward, micro, config, torch.device("cpu"))
-    return losses, {
-        n: p.grad if p.grad is not None else torch.zeros_like(p)
-        for n, p in model.named_parameters()
-    }
-
-
-def student(vocab_size, config):
+# --------------------------------------------------------------------------------------- gradients
+def first_step(config, data):
+    """(losses (2,), {name: gradient}) of this process in the first step of a run."""
+    run = Run(config, data, CPU)
     torch.manual_seed(0)
-    model = GPT(gpt_config(2, vocab_size, 1024, conditioning=config.conditioning))
-    for p in model.parameters():  # none at its zero initial value
-        torch.nn.init.normal_(p, std=0.1)
-    return model
+    for p in run.model.parameters():
+        torch.nn.init.normal_(p, std=0.1)  # no weight at its zero initial value
+    _, micro_batches = run.next_batch(progress=0.5)
+    losses = backward(run.forward, micro_batches, config, CPU)
+    gradients = {}
+    for name, p in run.model.named_parameters():
+        gradients[name] = torch.zeros_like(p) if p.grad is None else p.grad
+    return losses, gradients
 
 
-def one_of_two(rank, folder, vocab_size, micro, config):
+def one_of_two(rank, folder, config, data):
+    """What a process under torchrun does; its result goes to folder/RANK.pt."""
     torch.set_num_threads(1)
     parallel.RANK, parallel.WORLD = rank, 2
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    model = student(vocab_size, config)
-    is_partly_unused = config.method == "clone" or config.conditioning == "none"
-    result = gradients(model, parallel.wrap(model, is_partly_unused), micro[rank::2], config)
-    torch.save(result, f"{folder}/{rank}.pt")
+    torch.save(first_step(config, data), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [{"method": "scaffold"}, {"method": "scaffold", "conditioning": "none"}, {"method": "clone"}],
     ids=str,
 )
-def test_two_processes_have_the_gradients_of_one(flags, examples, tokenizer, tmp_path):
-    config = TrainConfig(**flags, beta=0.3)
-    drawn = list(batches(examples, 5, np.random.default_rng(0)))[
-        :4
-    ]  # unequal lengths: the means of the halves would differ
-    micro = [collate(b, tokenizer) for b in drawn]
-    model = student(tokenizer.vocab_size, config)
-    losses, whole = gradients(model, model, micro, config)
+def test_two_processes_have_the_gradients_of_one(flags, examples, tokenizer, traces, tmp_path):
+    """Their micro-batches have unequal lengths: a mean of the processes' means would differ."""
+    data = Data(tokenizer, examples, traces, [], [], None)
+    settings = {"depth": 2, "batch_size": 5, "beta": 0.3, **flags}
+    losses, gradients = first_step(TrainConfig(**settings, accumulate=4), data)
+    config = TrainConfig(**settings, accumulate=2)
     context = multiprocessing.get_context("forkserver")
-    processes = [
-        context.Process(
-            target=one_of_two, args=(rank, str(tmp_path), tokenizer.vocab_size, micro, config)
-        )
-        for rank in range(2)
-    ]
-    for p in processes:
-        p.start()
-    for p in processes:
-        p.join()
+    processes = []
     for rank in range(2):
-        other_losses, halves = torch.load(tmp_path / f"{rank}.pt")
-        torch.testing.assert_close(other_losses, losses, rtol=1e-5, atol=1e-6)
-        for name, g in whole.items():
+        args = (rank, str(tmp_path), config, data)
+        processes.append(context.Process(target=one_of_two, args=args))
+        processes[-1].start()
+    for process in processes:
+        process.join()
+    for rank in range(2):
+        found_losses, found_gradients = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(found_losses, losses, rtol=1e-5, atol=1e-6)
+        for name, gradient in gradients.items():
+            atol = 1e-6 * float(gradient.abs().max())
             torch.testing.assert_close(
-                halves[name], g, rtol=1e-5, atol=1e-6 * float(g.abs().max()), msg=name
+                found_gradients[name], gradient, rtol=1e-5, atol=atol, msg=name
             )
 
 
+# ---------------------------------------------------------------------------------------- torchrun
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+LAUNCH.append(train.__file__)
+
+
+@pytest.mark.slow
 def test_torchrun_end_to_end(tmp_path, one_thread):
     """Two processes with 1 micro-batch each report the losses of one with 2, each row once.
 
     A signal to one of them stops both at the same step; resumed they come to the same end.
     """
-    argv = [
-        *TINY,
-        "--n_train",
-        "60",
-        "--n_val",
-        "10",
-        "--n_test",
-        "4",
-        "--depth",
-        "1",
-        "--max_steps",
-        "150",
-        "--eval_interval",
-        "100",
-    ]
-    train.main([*argv, "--accumulate", "2", "--out_dir", str(tmp_path / "one")])
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        train.__file__,
-    ]
-    running = subprocess.Popen(
-        [*launch, *argv, "--out_dir", str(tmp_path / "two")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (tmp_path / "two" / "ckpt.pt").exists() and running.poll() is None:
-        time.sleep(0.01)
-    workers = subprocess.run(
-        ["pgrep", "-P", str(running.pid)], capture_output=True, text=True
-    ).stdout.split()
-    os.kill(int(workers[-1]), signal.SIGTERM)
+    out = {1: tmp_path / "one", 2: tmp_path / "two"}
+    flags = "--n_train 60 --n_val 10 --n_test 4 --depth 1 --max_steps 150 --eval_interval 100"
+    argv = [*TINY, *flags.split()]
+    train.main([*argv, "--accumulate", "2", "--out_dir", str(out[1])])
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen([*LAUNCH, *argv, "--out_dir", str(out[2])], **pipes)
+    stop_one_worker(running, out[2] / "ckpt.pt")
     printed, errors = running.communicate()
-    assert (
-        running.returncode
-        and printed.count("2 processes") == 1
-        and errors.count("go on with: torchrun") == 1
-    )
-    step = read_checkpoint(tmp_path / "two" / "ckpt.pt")["training"]["state"]["step"]
-    assert 0 < step < 150 and step % LOG_INTERVAL == 0
+    assert running.returncode != 0
+    assert printed.count("2 processes") == 1
+    assert errors.count("go on with: torchrun") == 1
+    step = read_checkpoint(out[2] / "ckpt.pt")["training"]["state"]["step"]
+    assert 0 < step < 150
+    assert step % LOG_INTERVAL == 0
+
+    go_on = ["--resume", "--out_dir", str(out[2])]
     with pytest.raises(UserError, match="has 2 processes, not 1"):
-        train.main(["--resume", "--out_dir", str(tmp_path / "two")])
-    done = subprocess.run(
-        [*launch, "--resume", "--out_dir", str(tmp_path / "two")], capture_output=True, text=True
-    )
-    assert done.returncode == 0 and done.stdout.count("\naccuracy: ") == 1, done.stderr[-2000:]
-    one, two = (read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
-    assert [(m["step"], m["split"]) for m in one] == [(m["step"], m["split"]) for m in two]
-    for a, b in zip(one, two, strict=False):
+        train.main(go_on)
+    resumed = subprocess.run([*LAUNCH, *go_on], capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert resumed.stdout.count("\naccuracy: ") == 1
+    for a, b in zip(*(read_jsonl(out[n] / "metrics.jsonl") for n in (1, 2)), strict=True):
+        assert (a["step"], a["split"]) == (b["step"], b["split"])
         assert abs(a["token_loss"] - b["token_loss"]) < 2e-3 * a["token_loss"]
-    assert json.loads((tmp_path / "two" / "result.json").read_text())["tokens_per_second"] > 0
-    done = subprocess.run(
-        [*launch, *argv, "--minutes", "1", "--out_dir", str(tmp_path / "two")],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode and "clocks" in done.stderr
+    assert json.loads((out[2] / "result.json").read_text())["tokens_per_second"] > 0
+
+
+def stop_one_worker(launcher, checkpoint):
+    """Send SIGTERM to one of the launcher's processes once the first checkpoint is there."""
+    while not checkpoint.exists() and launcher.poll() is None:
+        time.sleep(0.01)
+    children = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True)
+    os.kill(int(children.stdout.split()[-1]), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("flags", [["--minutes", "1"], ["--grid", "plan.json"]])
+def test_two_processes_refuse_what_only_one_can_do(flags, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "WORLD", 2)
+    with pytest.raises(UserError, match="leave them out under torchrun"):
+        train.main([*TINY, *flags, "--out_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()

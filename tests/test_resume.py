@@ -1,5 +1,6 @@
 """A stopped, killed or failing run leaves a whole checkpoint; going on changes nothing."""
 
+import copy
 import json
 import multiprocessing
 import os
@@ -16,44 +17,40 @@ from annotate import annotate
 from conftest import TINY
 from data.algorithmic import prepare
 from data.tools.checkpoint import read_checkpoint
-from data.tools.files import read_jsonl
-from data.tools.flags import UserError
-from data.tools.flags import run_program as run
+from data.tools.files import read_jsonl, write_jsonl
+from data.tools.flags import UserError, run_program
 from data.tools.machine import lock_folder
 
-SMALL = [
-    *TINY,
-    "--n_train",
-    "80",
-    "--n_test",
-    "0",
-    "--depth",
-    "1",
-    "--eval_interval",
-    "7",
-    "--accumulate",
-    "2",
-    "--first_tasks",
-    "object_counting",
-]
+SMALL = [*TINY, *"--n_train 80 --n_test 0 --depth 1 --eval_interval 7 --accumulate 2".split()]
+SMALL += ["--first_tasks", "object_counting"]
+
+
+def run_to(folder, *flags):
+    """Train a small student in a folder."""
+    train.main([*SMALL, *flags, "--out_dir", str(folder)])
+
+
+def saved_step(folder):
+    return read_checkpoint(folder / "ckpt.pt")["training"]["state"]["step"]
 
 
 def same(a, b):
-    """Equal down to the last bit, clocks aside."""
+    """Are two values of a checkpoint equal down to the last bit, clocks and folders aside?"""
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(
-            same(a[k], b[k])
-            for k in a
-            if k not in ("seconds", "tokens_per_second", "resume", "out_dir")
-        )
+        names = a.keys() - {"seconds", "tokens_per_second", "resume", "out_dir"}
+        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in names)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     return torch.equal(a, b) if torch.is_tensor(a) else a == b
 
 
+def same_checkpoints(folder, other):
+    return same(read_checkpoint(folder / "ckpt.pt"), read_checkpoint(other / "ckpt.pt"))
+
+
 @pytest.fixture
-def stop_before(monkeypatch):
-    """A function: let the run be asked to stop while it is in its n-th step."""
+def stop_in(monkeypatch):
+    """A function: let the run be asked to stop while it is in its n-th step from here on."""
     original = train.backward
 
     def stop(n, number=signal.SIGTERM):
@@ -67,97 +64,89 @@ def stop_before(monkeypatch):
 
         monkeypatch.setattr(train, "backward", backward)
 
-    yield stop
+    return stop
 
 
 @pytest.fixture
 def annotated(tmp_path):
-    rows = annotate([r for r, _ in prepare.rows(["object_counting"], "train", 60)])[0]
-    (tmp_path / "annotated.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return [
-        "--data",
-        str(tmp_path / "annotated.jsonl"),
-        "--depth",
-        "1",
-        "--max_steps",
-        "90",
-        "--eval_interval",
-        "1",
-        "--device",
-        "cpu",
-    ]
+    """An annotated file of 60 traces."""
+    rows, _ = annotate([row for row, _ in prepare.rows(["object_counting"], "train", 60)])
+    write_jsonl(tmp_path / "annotated.jsonl", rows)
+    return tmp_path / "annotated.jsonl"
 
 
-def test_a_padded_vocabulary_stays_on_another_device(tmp_path, stop_before, monkeypatch):
-    """A run begun on a GPU, where the embedding is padded, goes on where it would not be."""
-    plain = train.gpt_config
-    monkeypatch.setattr(
-        train, "gpt_config", lambda *args, padding, **others: plain(*args, padding=7, **others)
-    )
-    stop_before(9)
-    with pytest.raises(KeyboardInterrupt):
-        train.main([*SMALL, "--max_steps", "12", "--out_dir", str(tmp_path)])
-    monkeypatch.setattr(train, "gpt_config", plain)
-    train.main(["--resume", "--out_dir", str(tmp_path)])
-    saved = read_checkpoint(tmp_path / "ckpt.pt")
-    assert saved["gpt"]["padding"] == 7 and saved["training"]["state"]["step"] == 12
-
-
-def test_resumed_is_uninterrupted(tmp_path, stop_before, capsys):
+# -------------------------------------------------------------------------------- stopped, resumed
+def test_resumed_is_uninterrupted(tmp_path, stop_in):
     """Model, both optimizers, data order, schedule and metrics.
 
     Stopped in the easy share, at a validation and at none; resumed with other flags and with none.
     """
-    argv = [*SMALL, "--max_steps", "120", "--first_share", "0.3"]
-    train.main([*argv, "--out_dir", str(tmp_path / "a")])
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    flags = "--max_steps 80 --first_share 0.4".split()
+    run_to(whole, *flags)
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-    go_on = ["--resume", "--out_dir", str(tmp_path / "b")]
-    for steps, number, args in (
-        (9, signal.SIGTERM, [*argv, "--out_dir", str(tmp_path / "b")]),
+    begin = [*SMALL, *flags, "--out_dir", str(parts)]
+    go_on = ["--resume", "--out_dir", str(parts)]
+    for n_steps, number, argv in (
+        (9, signal.SIGTERM, begin),
         (5, signal.SIGINT, go_on),
-        (50, signal.SIGTERM, [*argv, *go_on]),
+        (50, signal.SIGTERM, [*begin, "--resume"]),
     ):
-        stop_before(steps, number)
+        stop_in(n_steps, number)
         with pytest.raises(KeyboardInterrupt, match="--resume --out_dir"):
-            train.main(args)
+            train.main(argv)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
-    assert read_checkpoint(tmp_path / "b" / "ckpt.pt")["training"]["state"]["step"] == 64
-    stop_before(10**9)
+    assert saved_step(parts) == 9 + 5 + 50
     train.main(go_on)
-    a, b = (read_checkpoint(tmp_path / x / "ckpt.pt") for x in "ab")
-    assert same(a, b)
-    rows = [(r["step"], r["split"]) for r in read_jsonl(tmp_path / "b" / "metrics.jsonl")]
-    assert rows == [
-        (r["step"], r["split"]) for r in read_jsonl(tmp_path / "a" / "metrics.jsonl")
-    ] and len(set(rows)) == len(rows)
+    assert same_checkpoints(whole, parts)
+    metrics = [read_jsonl(folder / "metrics.jsonl") for folder in (whole, parts)]
+    assert metrics[0] == metrics[1]
+    points = {(m["step"], m["split"]) for m in metrics[1]}
+    assert len(points) == len(metrics[1])  # nothing twice
     train.main(go_on)  # a finished run: nothing to do, nothing changes
-    assert same(a, read_checkpoint(tmp_path / "b" / "ckpt.pt"))
+    assert same_checkpoints(whole, parts)
+
+
+def test_a_padded_vocabulary_stays_on_another_device(tmp_path, stop_in, monkeypatch):
+    """A run begun on a GPU, where the embedding is padded, goes on where it would not be."""
+    gpt_config = train.gpt_config
+
+    def padded(*args, padding, **others):
+        return gpt_config(*args, padding=7, **others)
+
+    monkeypatch.setattr(train, "gpt_config", padded)
+    stop_in(9)
+    with pytest.raises(KeyboardInterrupt):
+        run_to(tmp_path, "--max_steps", "12")
+    monkeypatch.setattr(train, "gpt_config", gpt_config)
+    train.main(["--resume", "--out_dir", str(tmp_path)])
+    assert read_checkpoint(tmp_path / "ckpt.pt")["gpt"]["padding"] == 7
+    assert saved_step(tmp_path) == 12
 
 
 def test_evaluation_leaves_training_alone(tmp_path):
-    for name, interval in (("a", "3"), ("b", "1000")):
-        train.main(
-            [
-                *SMALL,
-                "--max_steps",
-                "12",
-                "--out_dir",
-                str(tmp_path / name),
-                "--eval_interval",
-                interval,
-            ]
-        )
-    a, b = (read_checkpoint(tmp_path / name / "ckpt.pt") for name in "ab")
-    assert same(a["model"], b["model"]) and same(
-        a["training"]["optimizers"], b["training"]["optimizers"]
-    )
+    often, never = tmp_path / "often", tmp_path / "never"
+    run_to(often, "--max_steps", "12", "--eval_interval", "3")
+    run_to(never, "--max_steps", "12", "--eval_interval", "1000")
+    a, b = read_checkpoint(often / "ckpt.pt"), read_checkpoint(never / "ckpt.pt")
+    assert same(a["model"], b["model"])
+    assert same(a["training"]["optimizers"], b["training"]["optimizers"])
 
 
+def test_a_new_run_is_the_one_that_is_resumed(tmp_path, stop_in):
+    """Killed early, it must not leave an earlier run's checkpoint to go on from."""
+    run_to(tmp_path, "--max_steps", "8")
+    stop_in(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_to(tmp_path, "--max_steps", "9", "--beta", "0.7")
+    assert read_checkpoint(tmp_path / "ckpt.pt")["config"]["beta"] == 0.7
+
+
+# ------------------------------------------------------------------------------------------ refused
 def test_resume_refuses_what_is_another_run(tmp_path):
-    argv = [*SMALL, "--max_steps", "8", "--out_dir", str(tmp_path)]
     with pytest.raises(UserError, match="no such checkpoint"):
-        train.main([*argv, "--resume"])
-    train.main(argv)
+        run_to(tmp_path, "--max_steps", "8", "--resume")
+    run_to(tmp_path, "--max_steps", "8")
     before = (tmp_path / "ckpt.pt").read_bytes()
     for flag, value in (
         ("--beta", "0.2"),
@@ -172,60 +161,38 @@ def test_resume_refuses_what_is_another_run(tmp_path):
 
 def test_resume_refuses_other_traces(annotated, tmp_path):
     """One step reworded, one signal changed, or another order make another run's data."""
-    argv, file = (
-        [*annotated, "--max_steps", "4", "--out_dir", str(tmp_path / "out")],
-        tmp_path / "annotated.jsonl",
-    )
-    train.main(argv)
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    reworded, relabelled = json.loads(json.dumps(rows)), json.loads(json.dumps(rows))
-    for other, key, value in (
-        (reworded, "text", "Something else."),
-        (relabelled, "signal", "Contrast and Concession"),
-    ):
-        train_row = next(r for r in other if prepare.split_of(r["question"]) == "train")
-        train_row["steps"][1][key] = (
-            value if train_row["steps"][1][key] != value else "Reasoning and Analysis"
-        )
+    out = ["--out_dir", str(tmp_path / "out")]
+    flags = "--depth 1 --max_steps 4 --eval_interval 1 --device cpu".split()
+    train.main(["--data", str(annotated), *flags, *out])
+    rows = [json.loads(line) for line in annotated.read_text().splitlines()]
+    in_training = [i for i, r in enumerate(rows) if prepare.split_of(r["question"]) == "train"]
+    reworded, relabelled = copy.deepcopy(rows), copy.deepcopy(rows)
+    reworded[in_training[0]]["steps"][1]["text"] = "Something else."
+    step = relabelled[in_training[0]]["steps"][1]
+    is_contrast = step["signal"] == "Contrast and Concession"
+    step["signal"] = "Reasoning and Analysis" if is_contrast else "Contrast and Concession"
     for other in (reworded, relabelled, rows[::-1]):
-        file.write_text("".join(json.dumps(r) + "\n" for r in other))
+        write_jsonl(annotated, other)
         with pytest.raises(UserError, match="not the traces that the run in .* began with"):
-            train.main(["--resume", "--out_dir", str(tmp_path / "out")])
-
-
-def test_a_new_run_is_the_one_that_is_resumed(tmp_path, stop_before):
-    """Killed early, it must not leave an earlier run's checkpoint to go on from."""
-    train.main([*SMALL, "--max_steps", "8", "--out_dir", str(tmp_path)])
-    stop_before(2)
-    with pytest.raises(KeyboardInterrupt):
-        train.main([*SMALL, "--max_steps", "9", "--beta", "0.7", "--out_dir", str(tmp_path)])
-    assert read_checkpoint(tmp_path / "ckpt.pt")["config"]["beta"] == 0.7
+            train.main(["--resume", *out])
 
 
 def test_one_run_a_folder(tmp_path):
     with lock_folder(tmp_path), pytest.raises(UserError, match="another run is writing there"):
-        train.main([*SMALL, "--max_steps", "2", "--out_dir", str(tmp_path)])
-    train.main([*SMALL, "--max_steps", "2", "--out_dir", str(tmp_path)])
+        run_to(tmp_path, "--max_steps", "2")
+    run_to(tmp_path, "--max_steps", "2")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        train.main([*SMALL, "--max_steps", "2", "--out_dir", str(tmp_path / "file" / "out")])
+        run_to(tmp_path / "file" / "out", "--max_steps", "2")
 
 
-# -------------------------------------------------------------------------------- killed for good
+# --------------------------------------------------------------------------------- killed for good
 @pytest.fixture(scope="module")
 def forks():
     """Processes that start with torch already imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["train", "torch._dynamo"])
     return context
-
-
-def live(forks, *args):
-    """The exit code of one whole life."""
-    p = forks.Process(target=life, args=args)
-    p.start()
-    p.join()
-    return p.exitcode
 
 
 def life(argv, log, limit=None):
@@ -239,89 +206,105 @@ def life(argv, log, limit=None):
         os.dup2(f.fileno(), 2)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    run(lambda: train.main(argv))
+    run_program(lambda: train.main(argv))
 
 
+def live(forks, *args):
+    """The exit code of one whole life."""
+    process = forks.Process(target=life, args=args)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def time_of(file):
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
+def kill(process, checkpoint, seconds, in_a_save):
+    """Send SIGKILL so many seconds after the process's first checkpoint, or in its next save."""
+    before = time_of(checkpoint)
+    while time_of(checkpoint) == before and process.is_alive():
+        time.sleep(0.002)
+    time.sleep(seconds)
+    part = checkpoint.with_name("ckpt.pt.part")
+    while in_a_save and not part.exists() and process.is_alive():
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    return part.exists()
+
+
+def flags_of_lives(annotated, max_steps):
+    """Flags of a run that saves at every step."""
+    flags = f"--depth 1 --max_steps {max_steps} --eval_interval 1 --device cpu --out_dir"
+    return ["--data", str(annotated), *flags.split()]
+
+
+@pytest.mark.slow
 def test_twenty_kills_later(forks, annotated, tmp_path):
     """kill -9 at 20 random moments, every third one inside a save.
 
     Always a whole checkpoint, no stale lock, and in the end the weights of the run nobody killed.
     """
-    whole, out, log, rng = tmp_path / "whole", tmp_path / "out", tmp_path / "log", random.Random(0)
-    assert live(forks, [*annotated, "--out_dir", str(whole)], log) == 0, log.read_text()
-    inside, step = 0, -1
+    whole, out, log = tmp_path / "whole", tmp_path / "out", tmp_path / "log"
+    begin = flags_of_lives(annotated, max_steps=90)
+    go_on = ["--resume", "--out_dir", str(out)]
+    assert live(forks, [*begin, str(whole)], log) == 0, log.read_text()
+    rng = random.Random(0)
+    step, n_in_a_save = -1, 0
     for i in range(20):
-        argv = (
-            ["--resume", "--out_dir", str(out)]
-            if (out / "ckpt.pt").exists()
-            else [*annotated, "--out_dir", str(out)]
-        )
-        p = forks.Process(target=life, args=(argv, log))
-        p.start()
-
-        def saved():
-            return (out / "ckpt.pt").stat().st_mtime_ns if (out / "ckpt.pt").exists() else 0
-
-        before = saved()
-        while saved() == before and p.is_alive():  # it lives and goes on
-            time.sleep(0.002)
-        time.sleep(0.03 * rng.random())
-        while i % 3 == 0 and not (out / "ckpt.pt.part").exists() and p.is_alive():
-            pass
-        os.kill(p.pid, signal.SIGKILL)
-        p.join()
-        assert p.exitcode == -signal.SIGKILL, log.read_text()[-2000:]
-        inside += (out / "ckpt.pt.part").exists()
-        now = read_checkpoint(out / "ckpt.pt")["training"]["state"]["step"]
-        assert now > step
-        step = now
-    assert inside >= 3 and step < 90
-    assert live(forks, ["--resume", "--out_dir", str(out)], log) == 0, log.read_text()
-    assert same(*(read_checkpoint(x / "ckpt.pt") for x in (whole, out)))
+        process = forks.Process(target=life, args=(go_on if i else [*begin, str(out)], log))
+        process.start()
+        seconds = 0.03 * rng.random()
+        n_in_a_save += kill(process, out / "ckpt.pt", seconds, in_a_save=i % 3 == 0)
+        assert process.exitcode == -signal.SIGKILL, log.read_text()[-2000:]
+        previous, step = step, saved_step(out)
+        assert step > previous
+    assert n_in_a_save >= 3
+    assert step < 90
+    assert live(forks, go_on, log) == 0, log.read_text()
+    assert same_checkpoints(whole, out)
     assert not list(out.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_checkpoint_before(forks, annotated, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
-    first = [*annotated, "--max_steps", "3", "--out_dir", str(out)]
-    assert live(forks, first, log) == 0
+    assert live(forks, [*flags_of_lives(annotated, max_steps=3), str(out)], log) == 0
     before = (out / "ckpt.pt").read_bytes()
-    for limit in (len(before) // 5, len(before) // 10):
-        log = tmp_path / f"log {limit}"
-        code, last = (
-            live(forks, [*annotated, "--out_dir", str(out)], log, limit),
-            log.read_text().strip().splitlines()[-1],
-        )
-        assert (
-            code == 2
-            and last.startswith("error: ")
-            and "cannot be written" in last
-            and "Traceback" not in log.read_text()
-        )
-        assert (out / "ckpt.pt").read_bytes() == before and not list(out.glob("*.part"))
+    for share in (5, 10):
+        log = tmp_path / f"log of {share}"
+        argv = [*flags_of_lives(annotated, max_steps=90), str(out)]
+        assert live(forks, argv, log, len(before) // share) == 2
+        printed = log.read_text()
+        last_line = printed.strip().splitlines()[-1]
+        assert last_line.startswith("error: ")
+        assert "cannot be written" in last_line
+        assert "Traceback" not in printed
+        assert (out / "ckpt.pt").read_bytes() == before
+        assert not list(out.glob("*.part"))
 
 
-# ---------------------------------------------------------------------------------- watched numbers
+# --------------------------------------------------------------------------------- watched numbers
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_number_that_is_none_stops_the_run(tmp_path, monkeypatch, what):
+def test_a_number_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, what):
     original, calls = train.backward, []
 
-    def backward(forward, micro, *args):
-        losses = original(forward, micro, *args)
+    def backward(forward, *args):
+        losses = original(forward, *args)
         calls.append(1)
+        if len(calls) == 13 and what == "loss":
+            return losses * float("nan")
         if len(calls) == 13:
-            if what == "loss":
-                return losses * float("nan")
             forward.norm.weight.grad[0] = float("inf")
         return losses
 
     monkeypatch.setattr(train, "backward", backward)
-    with pytest.raises(
-        UserError, match=r"step 13: a loss or gradient is not finite, on the traces train-"
-    ) as e:
-        train.main([*SMALL, "--max_steps", "60", "--out_dir", str(tmp_path)])
-    assert str(e.value).count("train-") == 16
-    saved = read_checkpoint(tmp_path / "ckpt.pt")
-    assert saved["training"]["state"]["step"] == 7 and all(
-        v.isfinite().all() for v in saved["model"].values()
-    )
+    message = "step 13: a loss or gradient is not finite, on the traces train-"
+    with pytest.raises(UserError, match=message) as e:
+        run_to(tmp_path, "--max_steps", "60")
+    assert str(e.value).count("train-") == 16  # 2 micro-batches of 8
+    assert saved_step(tmp_path) == 7
+    weights = read_checkpoint(tmp_path / "ckpt.pt")["model"]
+    assert all(w.isfinite().all() for w in weights.values())

@@ -1,25 +1,30 @@
 """Ways to give the student its signal and to decode with it."""
 
-import itertools
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 import sample
-import train
 from data.algorithmic import prepare
 from data.tools.batch import Reasoning
 from data.tools.evaluation import annotated_traces
 from data.tools.flags import UserError
 from model import GPT, gpt_config
-from sample import evaluate, reason, search, signal_named
+from sample import evaluate, generate, reason, search, signal_named
 from scaffold import (
+    ADDITION,
     CONCLUSION,
+    CONTRAST,
+    N_CLASSES,
     NO_SIGNAL,
+    REASONING,
+    RECALL,
     RESPONSE,
     SIGNAL_NAMES,
+    SIGNALS,
     Step,
     Tokenizer,
     Trace,
@@ -28,349 +33,362 @@ from scaffold import (
     taxonomy,
     view,
 )
+from train import TrainConfig, load_data, relabel
 
 FORMS = ("embed", "input", "token", "none")
-TRACE = Trace("a", [Step(2, "b"), Step(5, "c"), Step(0, "d"), Step(5, "e"), Step(6, "f")], "f")
+TASKS = ["object_counting", "boolean_expressions"]
+QUESTIONS = [row["question"] for row, _ in prepare.rows(TASKS, "test", 6)]
+TRACE = Trace(
+    "a",
+    [
+        Step(RECALL, "b"),
+        Step(CONCLUSION, "c"),
+        Step(ADDITION, "d"),
+        Step(CONCLUSION, "e"),
+        Step(RESPONSE, "f"),
+    ],
+    "f",
+)
 
 
-def student_of(tokenizer, conditioning, signal_loss="ce", n_signals=7):
+def random_student(tokenizer, conditioning, signal_loss="ce"):
+    """A small student with no weight at its zero initial value, so that every path counts."""
     torch.manual_seed(0)
-    gpt = GPT(
-        gpt_config(
-            2,
-            tokenizer.vocab_size,
-            1024,
-            conditioning=conditioning,
-            signal_loss=signal_loss,
-            n_signals=n_signals,
-        )
-    )
-    for p in gpt.parameters():
+    form = {"conditioning": conditioning, "signal_loss": signal_loss}
+    model = GPT(gpt_config(2, tokenizer.vocab_size, 1024, **form))
+    for p in model.parameters():
         torch.nn.init.normal_(p, std=0.1)
     with torch.no_grad():
-        gpt.signal_embedding.weight[-1] = 0
-    return gpt.eval()
+        model.signal_embedding.weight[-1] = 0
+    return model.eval()
 
 
-def test_views_by_hand():
-    def texts(what):
-        return [("".join(s.text for s in t.steps), t.n_context) for t in view(TRACE, what)]
+# -------------------------------------------------------------------------------- views and labels
+@pytest.mark.parametrize(
+    "what, expected",
+    [
+        ("all", [("bcdef", 0)]),
+        ("answer", [("f", 0)]),
+        ("conclusions", [("cef", 0)]),
+        ("pruned", [("bc", 0), ("cde", 1), ("cef", 2)]),
+    ],
+)
+def test_views_by_hand(what, expected):
+    """Each view as the texts of its steps, and how many of them are context only."""
+    views = view(TRACE, what)
+    assert [("".join(s.text for s in t.steps), t.n_context) for t in views] == expected
+    assert TRACE.n_context == 0
+    assert len(TRACE.steps) == 5
 
-    assert (
-        texts("all") == [("bcdef", 0)]
-        and texts("answer") == [("f", 0)]
-        and texts("conclusions") == [("cef", 0)]
-    )
-    assert texts("pruned") == [("bc", 0), ("cde", 1), ("cef", 2)]
-    assert TRACE.n_context == 0 and len(TRACE.steps) == 5
 
-
-def test_given_steps_are_context_only():
-    tok = Tokenizer([" " + c for c in "abcdef"])
-    a, c, e, f = (tok.encode(x)[0] for x in "acef")
-    idx, signals, targets, signal_targets = collate([encode(view(TRACE, "pruned")[2], tok)], tok)
-    step, N = tok.step_id, NO_SIGNAL
+def test_context_steps_are_read_but_not_learned():
+    tok = Tokenizer([" " + letter for letter in "abcdef"])
+    a, c, e, f = (tok.encode(letter)[0] for letter in "acef")
+    step, end, N = tok.step_id, tok.end_id, NO_SIGNAL
+    last_stage = encode(view(TRACE, "pruned")[2], tok)
+    idx, signals, targets, signal_targets = collate([last_stage], tok)
     assert idx.tolist() == [[a, step, c, step, e, step, f]]
-    assert signals.tolist() == [[N, N, N, N, N, 6, 6]] and targets.tolist() == [
-        [-1, -1, -1, -1, -1, f, tok.end_id]
-    ]
-    assert signal_targets.tolist() == [[-1, -1, -1, -1, -1, 6, -1]]
+    assert signals.tolist() == [[N, N, N, N, N, RESPONSE, RESPONSE]]
+    assert targets.tolist() == [[-1, -1, -1, -1, -1, f, end]]
+    assert signal_targets.tolist() == [[-1, -1, -1, -1, -1, RESPONSE, -1]]
 
 
 def test_only_the_last_stage_ends(tokenizer):
-    """A conclusion before the answer closes with <|step|>: there --prune goes on."""
-    ends = [encode(t, tokenizer).ids[-1] for t in view(TRACE, "pruned")]
-    assert ends == [tokenizer.step_id, tokenizer.step_id, tokenizer.end_id]
-    (first,) = collate([encode(view(TRACE, "pruned")[0], tokenizer)], tokenizer)[2]
-    assert first[-1] == tokenizer.step_id
+    """A stage that ends with a conclusion closes with <|step|>: there --prune goes on."""
+    step, end = tokenizer.step_id, tokenizer.end_id
+    stages = [encode(trace, tokenizer) for trace in view(TRACE, "pruned")]
+    assert [stage.ids[-1] for stage in stages] == [step, step, end]
+    _, _, targets, _ = collate(stages[:1], tokenizer)
+    assert targets[0, -1] == step
 
 
 def test_taxonomies_by_hand():
-    flow = [2, 4, 0, 4, 3, 5, 6]
-    assert (
-        taxonomy(flow, 7) == flow
-        and taxonomy(flow, 1) == [4] * 7
-        and taxonomy(flow, 3) == [4, 4, 4, 4, 3, 6, 6]
-    )
-    assert taxonomy(flow, 14) == [2, 4, 0, 11, 3, 5, 6] and NO_SIGNAL > 13
+    flow = [RECALL, REASONING, ADDITION, REASONING, CONTRAST, CONCLUSION, RESPONSE]
+    coarse = [REASONING, REASONING, REASONING, REASONING, CONTRAST, RESPONSE, RESPONSE]
+    again = REASONING + len(SIGNALS)  # a signal that has come before in its trace
+    fine = [RECALL, REASONING, ADDITION, again, CONTRAST, CONCLUSION, RESPONSE]
+    assert taxonomy(flow, 1) == [REASONING] * 7
+    assert taxonomy(flow, 3) == coarse
+    assert taxonomy(flow, len(SIGNALS)) == flow
+    assert taxonomy(flow, N_CLASSES) == fine
+    assert NO_SIGNAL >= N_CLASSES
+
+
+def flat_signals(traces):
+    return [step.signal for trace in traces for step in trace.steps]
 
 
 def test_shuffled_labels_keep_their_frequencies(traces):
-    copies = [
-        Trace(t.question, [Step(s.signal, s.text) for s in t.steps], t.answer) for t in traces
-    ]
-    train.relabel(copies, train.TrainConfig(shuffle=True))
-    before, after = ([s.signal for t in some for s in t.steps] for some in (traces, copies))
-    assert (
-        sorted(before) == sorted(after)
-        and 0.1 < sum(a == b for a, b in zip(before, after, strict=False)) / len(before) < 0.5
-    )
+    copies = [replace(t, steps=[replace(step) for step in t.steps]) for t in traces]
+    relabel(copies, TrainConfig(shuffle=True))
+    signals, shuffled = flat_signals(traces), flat_signals(copies)
+    assert sorted(signals) == sorted(shuffled)
+    n_equal = sum(a == b for a, b in zip(signals, shuffled, strict=True))
+    assert 0.1 < n_equal / len(signals) < 0.5
 
 
+def test_gold_labels_are_the_teachers():
+    config = TrainConfig(tasks="object_counting", n_train=40, n_val=5, n_test=1, labels="gold")
+    train_traces, val_traces, *_ = load_data(config)
+    for split, traces in (("train", train_traces), ("val", val_traces)):
+        gold = {row["id"]: flow for row, flow in prepare.rows(["object_counting"], split, 40)}
+        assert all([step.signal for step in t.steps] == gold[t.id] for t in traces)
+    annotated, *_ = load_data(replace(config, labels="annotated"))
+    assert flat_signals(annotated) != flat_signals(train_traces)
+
+
+# ---------------------------------------------------------------------------- forms of conditioning
+@torch.no_grad()
 @pytest.mark.parametrize("form", FORMS)
 def test_no_signal_is_seen_before_it_is_predicted(form, examples, tokenizer):
     """Changing a step's signal moves neither the head's prediction of it nor anything before.
 
     In its own step it moves the text's logits (but for "none"), after it what the backbone saw.
     """
-    model = student_of(tokenizer, form)
+    model = random_student(tokenizer, form)
     idx, signals, *_ = collate([examples[3]], tokenizer)
     boundaries = (idx[0] == tokenizer.step_id).nonzero()[:, 0].tolist()
-    at, after = boundaries[2], boundaries[3]
-    other = signals.clone()
-    other[0, at:after] = (signals[0, at] + 1) % len(SIGNAL_NAMES)
-    runs = []
-    for s in (signals, other):
-        hidden = model.hidden(idx, input_signals=model.input_signals(idx, s))
-        runs.append((model.signal_head(model.signal_states(hidden)), model.token_logits(hidden, s)))
-    heads, logits = ((x != y).any(-1)[0] for x, y in zip(*runs, strict=False))
-    assert not heads[: at + 1].any() and not logits[:at].any()
-    assert bool(logits[at]) == bool(logits[at:after].all()) == (form != "none")
-    assert bool(logits[after + 1 :].any()) == bool(heads[after]) == (form in ("input", "token"))
+    start, end = boundaries[2], boundaries[3]  # of the third step
+    other_signals = signals.clone()
+    other_signals[0, start:end] = (signals[0, start] + 1) % len(SIGNALS)
 
+    def logits(signals):
+        hidden = model.hidden(idx, input_signals=model.input_signals(idx, signals))
+        signal_logits = model.signal_head(model.signal_states(hidden))[0]  # (T, K)
+        return signal_logits, model.token_logits(hidden, signals)[0]  # (T, V)
 
-def test_squared_loss_against_plain_sums(examples, tokenizer):
-    model = student_of(tokenizer, "embed", "mse")
-    batch = collate(examples[:3], tokenizer)
-    idx, signals, targets, signal_targets = batch
-    out = model.signal_head(model.hidden(idx))
-    expected = sum(
-        ((out[b, t] - torch.eye(7)[signal_targets[b, t]]) ** 2).sum().item()
-        for b, t in itertools.product(range(idx.size(0)), range(idx.size(1)))
-        if signal_targets[b, t] >= 0
-    )
-    assert model(*batch)[1].item() == pytest.approx(expected, rel=1e-4)
-    assert torch.allclose(
-        model.signal_probs(model.hidden(idx)).sum(-1), torch.ones(idx.shape), atol=1e-5
-    )
+    signal_logits, token_logits = logits(signals)
+    other_signal_logits, other_token_logits = logits(other_signals)
+    head_moves = (signal_logits != other_signal_logits).any(-1)  # (T,)
+    text_moves = (token_logits != other_token_logits).any(-1)  # (T,)
+    assert not head_moves[: start + 1].any()
+    assert not text_moves[:start].any()
+    conditions_text = form != "none"
+    assert bool(text_moves[start]) == conditions_text
+    assert bool(text_moves[start:end].all()) == conditions_text
+    backbone_reads_signals = form in ("input", "token")
+    assert bool(text_moves[end + 1 :].any()) == backbone_reads_signals
+    assert bool(head_moves[end]) == backbone_reads_signals
 
 
 @torch.no_grad()
-def naive(model, tokenizer, question, max_tokens, tau=0.0, flow=(), prune=False):
-    """The oracle with plans and pruning: no cache. Returns [(signal, text), ...]."""
-    form, step_id = model.config.conditioning, tokenizer.step_id
-    ids, own, steps = tokenizer.encode(question), [NO_SIGNAL] * len(tokenizer.encode(question)), []
+def test_squared_loss_against_plain_sums(examples, tokenizer):
+    model = random_student(tokenizer, "embed", "mse")
+    batch = collate(examples[:3], tokenizer)
+    idx, _, _, signal_targets = batch
+    hidden = model.hidden(idx)
+    output = model.signal_head(hidden)  # (B, T, K)
+    expected = 0.0
+    for b, t in (signal_targets >= 0).nonzero().tolist():
+        one_hot = torch.eye(len(SIGNALS))[signal_targets[b, t]]
+        expected += ((output[b, t] - one_hot) ** 2).sum().item()
+    _, signal_loss = model(*batch)
+    assert signal_loss.item() == pytest.approx(expected, rel=1e-4)
+    total = model.signal_probs(hidden).sum(-1)
+    torch.testing.assert_close(total, torch.ones(idx.shape), rtol=0, atol=1e-5)
 
-    def read():
-        return model.hidden(torch.tensor([ids]), input_signals=torch.tensor([own]))[0, -1]
 
-    last, forced = step_id, False
-    for _ in range(max_tokens):
-        opens = last == step_id
-        if opens and form == "token":
-            h = read()
-        ids.append(last)
-        if opens and form != "token":
-            own.append(NO_SIGNAL)  # a boundary's own signal is nothing that these forms read
-            h = read()
-        if opens:
-            p = model.signal_probs(h)
-            given = flow[len(steps)] if len(steps) < len(flow) else -1
-            forced = given < 0 and bool(p.max() < tau)
-            signal = RESPONSE if forced else given if given >= 0 else int(p.argmax())
-            steps.append([signal, []])
-            if form == "token":
-                own.append(signal)
-        else:
-            own.append(signal)
-        h = read()
-        last = int(model.token_logits(h, torch.tensor(signal)).argmax())
-        if forced and last == step_id:
-            last = tokenizer.end_id
-        steps[-1][1].append(last)
-        if last == tokenizer.end_id:
-            break
-        if prune and last == step_id and signal == CONCLUSION:
-            kept = [i for i, (s, _) in enumerate(steps) if s == CONCLUSION]
-            ids = tokenizer.encode(question) + [
-                t for i in kept for t in (step_id, *tokenizer.encode(tokenizer.decode(steps[i][1])))
-            ]
-            own = [NO_SIGNAL] * len(ids)
-    return [(s, tokenizer.decode(t)) for s, t in steps]
+# ----------------------------------------------------------------------------------------- decoding
+@torch.no_grad()
+def generate_planned(model, tokenizer, question, flow, max_tokens, tau=0.0, prune=False):
+    """The oracle for what `sample.generate` leaves out: planned signals, and pruning."""
+    prompt = [*tokenizer.encode(question), tokenizer.step_id]
+    idx, signals = [*prompt], [NO_SIGNAL] * len(prompt)
+    steps = []
+    room = max_tokens
+    while True:
+        states = model.signal_states(sample.read(model, idx, signals))
+        confidence, predicted = model.signal_probs(states)[0, -1].max(-1)
+        is_planned = len(steps) < len(flow)
+        is_gated = not is_planned and bool(confidence < tau)
+        signals[-1] = flow[len(steps)] if is_planned else int(predicted)
+        if is_gated:
+            signals[-1] = RESPONSE
+        text = []  # token ids of the step
+        while room and (not text or text[-1] not in (tokenizer.step_id, tokenizer.end_id)):
+            hidden = sample.read(model, idx + text, signals)[0, -1]
+            logits = model.token_logits(hidden, torch.tensor(signals[-1]))
+            text.append(int(logits.argmax()))
+            signals.append(signals[-1])
+            room -= 1
+        idx += text
+        steps.append((signals[-1], tokenizer.decode(text)))
+        if is_gated or idx[-1] == tokenizer.end_id or not room:
+            return steps
+        if prune and signals[-1] == CONCLUSION:  # of its stage, only the conclusion is left
+            prompt += [*tokenizer.encode(steps[-1][1]), tokenizer.step_id]
+            idx, signals = [*prompt], [NO_SIGNAL] * len(prompt)
 
 
 def plain(reasonings):
-    return [[(s.signal, s.text) for s in r.steps] for r in reasonings]
-
-
-QUESTIONS = [
-    r["question"] for r, _ in prepare.rows(["object_counting", "boolean_expressions"], "test", 6)
-]
+    """The steps of each Reasoning as `generate` returns them: [(signal, text), ...]."""
+    return [[(step.signal, step.text) for step in r.steps] for r in reasonings]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_decoding_equals_the_naive_loop(form, tokenizer, monkeypatch):
-    model = student_of(tokenizer, form)
-    flow, expected = [2, 4, 3], [naive(model, tokenizer, q, 25) for q in QUESTIONS[:3]]
-    assert plain(reason(model, tokenizer, QUESTIONS[:3], max_tokens=25)) == expected
-    monkeypatch.setattr(torch, "compile", lambda f, **_: f)
-    assert (
-        plain(reason(model, tokenizer, QUESTIONS[:3], max_tokens=25, graph_rows=2)) == expected
-    )  # two rows, three questions
-    flows = [flow, [], flow[:1]]
-    assert plain(reason(model, tokenizer, QUESTIONS[:3], flows=flows, max_tokens=25)) == [
-        naive(model, tokenizer, q, 25, flow=f) for q, f in zip(QUESTIONS, flows, strict=False)
-    ]
+    model = random_student(tokenizer, form)
+    questions = QUESTIONS[:3]
+    expected = [generate(model, tokenizer, q, max_tokens=25) for q in questions]
+    assert plain(reason(model, tokenizer, questions, max_tokens=25)) == expected
+
+    flows = [[RECALL, REASONING, CONTRAST], [], [RECALL]]
+    pairs = zip(questions, flows, strict=True)
+    planned = [generate_planned(model, tokenizer, q, flow, 25) for q, flow in pairs]
+    assert plain(reason(model, tokenizer, questions, flows=flows, max_tokens=25)) == planned
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    two_rows = reason(model, tokenizer, questions, max_tokens=25, graph_rows=2)
+    assert plain(two_rows) == expected
 
 
 def test_gate_forces_one_last_answer_step(student):
-    model, tok = student.model, student.tokenizer
+    model, tokenizer = student.model, student.tokenizer
     for tau in (0.6, 0.8):
-        found = reason(model, tok, QUESTIONS, tau=tau, max_tokens=120)
-        assert plain(found) == [naive(model, tok, q, 120, tau=tau) for q in QUESTIONS]
-    assert any(r.steps[-1].signal == RESPONSE and r.finished for r in found)
-    at_once = reason(model, tok, QUESTIONS, tau=1.0, max_tokens=120)
-    assert all([s.signal for s in r.steps] == [RESPONSE] for r in at_once)
-    assert plain(reason(model, tok, QUESTIONS, tau=1.0, flows=[[2, 4]] * 6, max_tokens=120)) == [
-        naive(model, tok, q, 120, 1.0, [2, 4]) for q in QUESTIONS
-    ]
+        gated = reason(model, tokenizer, QUESTIONS, tau=tau, max_tokens=120)
+        assert plain(gated) == [generate(model, tokenizer, q, tau, 120) for q in QUESTIONS]
+    assert any(r.steps[-1].signal == RESPONSE and r.finished for r in gated)
+
+    at_once = reason(model, tokenizer, QUESTIONS, tau=1.0, max_tokens=120)
+    assert all([step.signal for step in r.steps] == [RESPONSE] for r in at_once)
+
+    flow = [RECALL, REASONING]  # the gate leaves planned steps alone
+    flows = [flow] * len(QUESTIONS)
+    planned = reason(model, tokenizer, QUESTIONS, tau=1.0, flows=flows, max_tokens=120)
+    expected = [generate_planned(model, tokenizer, q, flow, 120, tau=1.0) for q in QUESTIONS]
+    assert plain(planned) == expected
 
 
 def test_pruning_reads_what_is_left_anew(student):
-    model, tok = student.model, student.tokenizer
+    model, tokenizer = student.model, student.tokenizer
     flows = [
-        [2, CONCLUSION, 4],
+        [RECALL, CONCLUSION, REASONING],
         [CONCLUSION, CONCLUSION],
         [],
         [CONCLUSION],
-        [2],
-        [4, 4, CONCLUSION],
+        [RECALL],
+        [REASONING, REASONING, CONCLUSION],
     ]
-    pruned = reason(model, tok, QUESTIONS, flows=flows, prune=True, max_tokens=90)
-    for q, flow, r in zip(QUESTIONS, flows, pruned, strict=False):
-        expected = naive(model, tok, q, 400, flow=flow, prune=True)
-        assert plain([r])[0][:3] == expected[:3]
-    assert plain(pruned) != plain(reason(model, tok, QUESTIONS, flows=flows, max_tokens=90))
+    pruned = plain(reason(model, tokenizer, QUESTIONS, flows=flows, prune=True, max_tokens=90))
+    for question, flow, steps in zip(QUESTIONS, flows, pruned, strict=True):
+        expected = generate_planned(model, tokenizer, question, flow, 400, prune=True)
+        assert steps[:3] == expected[:3]
+    assert pruned != plain(reason(model, tokenizer, QUESTIONS, flows=flows, max_tokens=90))
+
+
+# ------------------------------------------------------------------------------------------- search
+def cost_of(probs, signals):
+    """-log of the probability of signals, given the probabilities before each step."""
+    return -sum(math.log(p[s]) for p, s in zip(probs, signals, strict=False))
 
 
 def test_search_tries_the_most_probable_flows_in_order(student, monkeypatch):
-    model, tok, tried = student.model, student.tokenizer, []
-    real = sample.reason
+    model, tokenizer = student.model, student.tokenizer
+    questions = QUESTIONS[:1]
+    greedy = reason(model, tokenizer, questions, max_tokens=120)
+    tries = []  # of (planned signals, Reasoning)
 
-    def spy(model, tokenizer, questions, method, flows, **options):
-        found = real(model, tokenizer, questions, method, flows, **options)
-        tried.append((flows[0], found[0]))
+    def recording_reason(model, tokenizer, questions, method, flows, **options):
+        found = reason(model, tokenizer, questions, method, flows, **options)
+        tries.append((flows[0], found[0]))
         return found
 
-    monkeypatch.setattr(sample, "reason", spy)
-    (best,) = search(model, tok, QUESTIONS[:1], 12, max_tokens=120)
-    assert tried[0][0] == [] and plain([tried[0][1]]) == plain(
-        real(model, tok, QUESTIONS[:1], max_tokens=120)
-    )
-    whole = [tuple(s.signal for s in r.steps) for _, r in tried]
-    assert len(set(whole)) == len(whole) == 12
-    cost = [
-        -sum(math.log(p[s.signal]) for p, s in zip(r.probs, r.steps[: len(flow)], strict=False))
-        for flow, r in tried
-    ]
-    assert cost == sorted(cost) and best.tokens == sum(r.tokens for _, r in tried)
-    alternatives = [
-        whole[0][:j] + (a,) for j in range(len(whole[0])) for a in range(7) if a != whole[0][j]
-    ]  # one decision away
-    second = min(
-        alternatives,
-        key=lambda f: -sum(math.log(p[s]) for p, s in zip(tried[0][1].probs, f, strict=False)),
-    )
-    assert tuple(tried[1][0]) == second
+    monkeypatch.setattr(sample, "reason", recording_reason)
+    (best,) = search(model, tokenizer, questions, 12, max_tokens=120)
+    assert best.tokens == sum(r.tokens for _, r in tries)
+
+    first_flow, first = tries[0]
+    assert first_flow == []
+    assert plain([first]) == plain(greedy)
+
+    whole_flows = [[step.signal for step in r.steps] for _, r in tries]
+    assert len({tuple(flow) for flow in whole_flows}) == 12
+
+    costs = []  # of the steps that were planned
+    for (flow, r), whole in zip(tries, whole_flows, strict=True):
+        costs.append(cost_of(r.probs, whole[: len(flow)]))
+    assert costs == sorted(costs)
+
+    one_decision_away = []
+    for j, signal in enumerate(whole_flows[0]):
+        others = [other for other in range(len(SIGNALS)) if other != signal]
+        one_decision_away += [whole_flows[0][:j] + [other] for other in others]
+    second_flow, _ = tries[1]
+    assert second_flow == min(one_decision_away, key=lambda flow: cost_of(first.probs, flow))
 
 
 def test_a_clone_samples_its_answers(student):
-    model, tok = student.model, student.tokenizer
-    once, thrice = (
-        search(
-            model,
-            tok,
-            QUESTIONS[:2],
-            k,
-            method="clone",
-            temperature=1.0,
-            max_tokens=40,
-            generator=torch.Generator().manual_seed(0),
-        )
-        for k in (1, 3)
-    )
-    assert all(a.tokens < b.tokens <= 120 for a, b in zip(once, thrice, strict=False))
+    model, tokenizer = student.model, student.tokenizer
+
+    def draw(k):
+        generator = torch.Generator().manual_seed(0)
+        options = {"temperature": 1.0, "max_tokens": 40, "generator": generator}
+        return search(model, tokenizer, QUESTIONS[:2], k, method="clone", **options)
+
+    for once, thrice in zip(draw(1), draw(3), strict=True):
+        assert once.tokens < thrice.tokens <= 3 * 40
 
 
-def test_vote_and_score_choose_by_hand(monkeypatch, student):
-    def found(answer, logp):
-        return Reasoning([Step(6, f"The answer is {answer}.")], [[0.1] * 7], 4, logp, True)
+@pytest.mark.parametrize("choose, answer", [("vote", "7"), ("score", "3")])
+def test_vote_and_score_choose_by_hand(choose, answer, monkeypatch):
+    def reasoning(answer, logp):
+        step = Step(RESPONSE, f"The answer is {answer}.")
+        return Reasoning([step], [[0.1] * len(SIGNALS)], tokens=4, logp=logp, finished=True)
 
-    drawn = [found("7", -4.0), found("3", -1.0), found("7", -9.0)]
-    for choose, expected in (("vote", "7"), ("score", "3")):
-        assert sample.choose_one(drawn, choose).answer == expected
+    draws = iter([reasoning("7", -4.0), reasoning("3", -1.0), reasoning("7", -9.0)])
+    monkeypatch.setattr(sample, "reason", lambda *_, **__: [next(draws)])
+    (best,) = search(None, None, ["question"], 3, choose)
+    assert best.answer == answer
+    assert best.tokens == 3 * 4
 
 
-def test_signal_sources(trained, student):
-    rows = [r for r, _ in prepare.rows(["object_counting", "boolean_expressions"], "test", 8)]
-    gold = annotated_traces(student, rows)
+# --------------------------------------------------------------------------------- signal sources
+def test_signal_sources(student):
+    rows = [row for row, _ in prepare.rows(TASKS, "test", 8)]
+    traces = annotated_traces(student, rows)
     _, records = evaluate(student, rows, signals="gold")
-    for i, r in enumerate(records):
-        told = [SIGNAL_NAMES[s.signal] for s in gold[i].steps]
-        assert [s["signal"] for s in r["steps"]][: len(told)] == told[: len(r["steps"])]
+    for i, record in enumerate(records):
+        gold = [SIGNAL_NAMES[step.signal] for step in traces[i].steps]
+        obeyed = [step["signal"] for step in record["steps"]][: len(gold)]
+        assert obeyed == gold[: len(record["steps"])]
+
     result, records = evaluate(student, rows, signals="random")
-    assert (
-        len({s["signal"] for r in records for s in r["steps"]}) == 7
-        and 0 <= result["obedience"] <= 1
-    )
-    whole, kept = evaluate(student, rows)[0], evaluate(student, rows, tau=0.6)[0]
-    assert (
-        whole["signals_kept"] == 1
-        and 0 < kept["signals_kept"] < 1
-        and kept["signal_accuracy"] > whole["signal_accuracy"]
-    )
+    assert {s["signal"] for record in records for s in record["steps"]} == set(SIGNAL_NAMES)
+    assert 0 <= result["obedience"] <= 1
+
+    ungated, _ = evaluate(student, rows)
+    gated, _ = evaluate(student, rows, tau=0.6)
+    assert ungated["signals_kept"] == 1
+    assert 0 < gated["signals_kept"] < 1
+    assert gated["signal_accuracy"] > ungated["signal_accuracy"]
 
 
-def test_signal_sources_that_are_not_there(trained, tmp_path):
-    row = {"question": QUESTIONS[0], "answer": "1"}
-    (tmp_path / "q.jsonl").write_text(
-        json.dumps({**row, "trace": "So 1."}) + "\n" + json.dumps({**row, "trace": "  "}) + "\n"
-    )
-    run = [
-        "--eval",
-        str(tmp_path / "q.jsonl"),
-        "--ckpt",
-        str(trained / "ckpt.pt"),
-        "--device",
-        "cpu",
-        "--out",
-        str(tmp_path / "o.jsonl"),
-    ]
-    for argv, says in (
+@pytest.mark.parametrize(
+    "flags, message",
+    [
         (["--signals", "gold"], "row 2 has no trace"),
         (["--signals", "random", "--k", "2"], "--k searches"),
         (["--flow", "recall"], "--flow is for"),
         (["--flow", "doubt"], "no signal"),
-    ):
-        with pytest.raises(UserError, match=says):
-            sample.main(run + argv)
-    assert not (tmp_path / "o.jsonl").exists()
+    ],
+)
+def test_signal_sources_that_are_not_there(flags, message, trained, tmp_path):
+    questions, out = tmp_path / "questions.jsonl", tmp_path / "out.jsonl"
+    row = {"question": QUESTIONS[0], "answer": "1"}
+    rows = [{**row, "trace": "So 1."}, {**row, "trace": "  "}]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = ["--eval", str(questions), "--ckpt", str(trained / "ckpt.pt"), "--out", str(out)]
+    with pytest.raises(UserError, match=message):
+        sample.main([*files, "--device", "cpu", *flags])
+    assert not out.exists()
 
 
-def test_flow_names():
-    assert [signal_named(n) for n in ("recall", "Contrast", " reasoning", "response")] == [
-        2,
-        3,
-        4,
-        6,
-    ]
-    for bad in ("", "and", "doubt"):
-        with pytest.raises(UserError, match="--flow"):
-            signal_named(bad)
+def test_names_of_a_flow():
+    names = ["recall", "Contrast", " reasoning", "response"]
+    assert [signal_named(name) for name in names] == [RECALL, CONTRAST, REASONING, RESPONSE]
 
 
-def test_gold_labels_are_the_teachers():
-    config = train.TrainConfig(
-        tasks="object_counting", n_train=40, n_val=5, n_test=1, labels="gold"
-    )
-    train_traces, val_traces, *_ = train.load_data(config)
-    for split, traces in (("train", train_traces), ("val", val_traces)):
-        gold = {r["id"]: signals for r, signals in prepare.rows(["object_counting"], split, 40)}
-        assert all([s.signal for s in t.steps] == gold[t.id] for t in traces)
-    annotated, *_ = train.load_data(
-        train.TrainConfig(tasks="object_counting", n_train=40, n_val=5, n_test=1)
-    )
-    assert any(
-        [s.signal for s in a.steps] != [s.signal for s in b.steps]
-        for a, b in zip(annotated, train_traces, strict=False)
-    )
+@pytest.mark.parametrize("name", ["", "and", "doubt"])
+def test_names_that_are_no_signal(name):
+    with pytest.raises(UserError, match="--flow"):
+        signal_named(name)
