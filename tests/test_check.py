@@ -2,18 +2,60 @@
 
 import random
 import re
+from dataclasses import dataclass
 
 import pytest
 
 from data.algorithmic import check, prepare
 from data.algorithmic.common import NAMES, SHUFFLERS, TOWNS
 from data.algorithmic.navigate import COMPASS
-from data.algorithmic.object_counting import NUMBER_WORDS
 from scaffold import CONCLUSION, CONTRAST, RECALL, RESPONSE
 
 TASKS = list(prepare.FAMILIES)
-NAMED = "web_of_lies tracking_shuffled_objects family_relations reachability".split()
-OPPOSITES = {  # one phrase for another that means the opposite, wherever it stands in a trace
+LONGER = {
+    "web_of_lies": (7, 9),
+    "navigate": (9, 14),
+    "boolean_expressions": (10, 16),
+    "dyck_languages": (90, 150),
+    "object_counting": (12, 15),
+    "reachability": (9, 14),
+}
+
+
+@dataclass
+class GoldTrace:
+    task: str
+    question: str
+    steps: list  # of str
+    updates: list  # places of the steps that the reasoning cannot do without
+
+
+def traces(task, n, split="test", seed=0, lengths=None):
+    spare = {RECALL, CONCLUSION, RESPONSE}
+    if task == "family_relations":  # its RECALL is a fact of the proof, its CONTRAST is not
+        spare = {CONTRAST, CONCLUSION, RESPONSE}
+    for row, signals in prepare.generate(task, split, n, seed, lengths):
+        updates = [i for i, signal in enumerate(signals) if signal not in spare]
+        yield GoldTrace(task, row["question"], row["trace"].split("\n\n"), updates)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_gold_is_accepted(task):
+    for split, seed, lengths in [
+        ("train", 0, None),
+        ("test", 1, None),
+        ("train", 1, LONGER.get(task)),
+    ]:
+        for trace in traces(task, 120, split, seed, lengths):
+            assert check.task_of(trace.question) == task
+            assert not any(check.check(trace.question, trace.steps)), trace
+
+
+# ------------------------------------------------------------------------------------- mutations
+# Each operator takes (rng, trace) and returns the steps with one mutation, or None where it has
+# nothing to change.
+TASKS_WITH_NAMES = ["web_of_lies", "tracking_shuffled_objects", "family_relations", "reachability"]
+OPPOSITES = {  # phrases of opposite meaning, wherever one of them stands in a trace
     "web_of_lies": [
         ("tells the truth", "lies"),
         ("is truthful", "is lying"),
@@ -26,7 +68,9 @@ OPPOSITES = {  # one phrase for another that means the opposite, wherever it sta
         ("back at the start", "away from the start"),
         ("which is the starting point", "not at the starting point"),
     ],
-    "boolean_expressions": [("True", "False")],
+    "boolean_expressions": [
+        ("True", "False"),
+    ],
     "object_counting": [
         ("a fruit", "a vegetable"),
         ("fruits", "vegetables"),
@@ -42,209 +86,188 @@ OPPOSITES = {  # one phrase for another that means the opposite, wherever it sta
         ("can be reached", "cannot be reached"),
     ],
 }
+OPPOSITE_ANSWERS = {"True": "False", "False": "True", "Yes": "No", "No": "Yes"}
+CLOSINGS = [") ]", "]", ">", "} )", ") ) ]", "} >"]
+NUMBER_WORDS = ["two", "three", "four", "five", "six"]
 
 
 def other(rng, old, choices):
+    """One of the choices, but not the old one."""
     return rng.choice(sorted(set(choices) - {old}))
 
 
-def replaced(rng, steps, pattern, new):
-    """The steps with one occurrence of the pattern, taken by chance, replaced by new(old), "
-    "or None."""
-    spots = [(i, m) for i, s in enumerate(steps) for m in re.finditer(pattern, s)]
+def replace_one(rng, steps, pattern, new):
+    """Replace one occurrence of the pattern, drawn at random, by new(its text)."""
+    spots = [(i, match) for i, step in enumerate(steps) for match in re.finditer(pattern, step)]
     if not spots:
         return None
-    i, m = rng.choice(spots)
-    return steps[:i] + [steps[i][: m.start()] + new(m[0]) + steps[i][m.end() :]] + steps[i + 1 :]
+    i, match = rng.choice(spots)
+    step = steps[i][: match.start()] + new(match[0]) + steps[i][match.end() :]
+    return [*steps[:i], step, *steps[i + 1 :]]
 
 
-def name(rng, task, question, steps, updates):
-    names = set(re.findall(r"\b[A-Z][a-z]+\b", question)) & set(NAMES + SHUFFLERS + TOWNS)
-    return (
-        replaced(rng, steps, rf"\b(?:{'|'.join(names)})\b", lambda old: other(rng, old, names))
-        if task in NAMED
-        else None
-    )
+def any_phrase(phrases):
+    longest_first = sorted(phrases, key=len, reverse=True)
+    return rf"\b(?:{'|'.join(longest_first)})\b"
 
 
-def count(rng, task, question, steps, updates):
-    if task == "object_counting" and rng.random() < 0.3:
-        return replaced(
-            rng,
-            steps,
-            r"(?<=[Tt]he )(?:two|three|four|five)\b",
-            lambda old: other(rng, old, NUMBER_WORDS[1:]),
-        )
-    return replaced(
-        rng,
-        steps,
-        r"\d+",
-        lambda old: str(max(0, int(old) + rng.choice((1, 2, -1))) if int(old) else 1),
-    )
+def name(rng, trace):
+    if trace.task not in TASKS_WITH_NAMES:
+        return None
+    words = set(re.findall(r"\b[A-Z][a-z]+\b", trace.question))
+    names = words & set(NAMES + SHUFFLERS + TOWNS)
+    return replace_one(rng, trace.steps, any_phrase(names), lambda old: other(rng, old, names))
 
 
-def truth(rng, task, question, steps, updates):
-    pairs = OPPOSITES.get(task, [])
-    flip = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
-    return (
-        replaced(
-            rng, steps, r"\b(?:" + "|".join(sorted(flip, key=len, reverse=True)) + r")\b", flip.get
-        )
-        if pairs
-        else None
-    )
+def count(rng, trace):
+    def other_digits(old):
+        return str(max(0, int(old) + rng.choice((1, 2, -1)))) if int(old) else "1"
+
+    if trace.task == "object_counting" and rng.random() < 0.3:
+        words = r"(?<=[Tt]he )(?:two|three|four|five)\b"
+        return replace_one(rng, trace.steps, words, lambda old: other(rng, old, NUMBER_WORDS))
+    return replace_one(rng, trace.steps, r"\d+", other_digits)
 
 
-def direction(rng, task, question, steps, updates):
-    if task == "navigate":
-        return replaced(
-            rng,
-            steps,
-            r"\b(?:forward|right|backward|left)\b(?!,)",
-            lambda old: other(rng, old, COMPASS),
-        )
+def truth(rng, trace):
+    opposite = {}
+    for phrase, contrary in OPPOSITES.get(trace.task, []):
+        opposite[phrase] = contrary
+        opposite[contrary] = phrase
+    return replace_one(rng, trace.steps, any_phrase(opposite), opposite.get) if opposite else None
 
 
-def symbol(rng, task, question, steps, updates):
-    if task == "dyck_languages":
-        return replaced(rng, steps, r"[()\[\]{}<>]", lambda old: other(rng, old, "()[]{}<>"))
-    if (
-        task == "boolean_expressions"
-    ):  # not in the rule of precedence, where "and" may only join the words
-        spots = replaced(
-            rng,
-            steps[1:],
-            r"\b(?:and|or)\b(?= (?:True|False|not|\())",
-            lambda old: other(rng, old, ("and", "or")),
-        )
-        return spots and steps[:1] + spots
-    if task == "tracking_shuffled_objects":
-        things = re.findall(r"(?m)^\([A-G]\) (.+)$", question)
-        return replaced(
-            rng, steps, "|".join(map(re.escape, things)), lambda old: other(rng, old, things)
-        )
+def direction(rng, trace):
+    if trace.task != "navigate":
+        return None
+    sides = r"\b(?:forward|right|backward|left)\b(?!,)"
+    return replace_one(rng, trace.steps, sides, lambda old: other(rng, old, COMPASS))
 
 
-def drop(rng, task, question, steps, updates):
-    i = rng.choice(updates)
-    return steps[:i] + steps[i + 1 :]
+def bracket(rng, trace):
+    if trace.task != "dyck_languages":
+        return None
+    return replace_one(rng, trace.steps, r"[()\[\]{}<>]", lambda old: other(rng, old, "()[]{}<>"))
 
 
-def swap(rng, task, question, steps, updates):
-    def told(i):
-        return re.findall(
-            r"[A-Z][a-z]+|\d+|[^\w\s,.:]|\b(?:True|False|not|and|or|left|right|around)\b", steps[i]
-        )
-
-    pairs = [i for i in updates if i + 1 in updates and told(i) != told(i + 1)]
-    if (
-        task == "family_relations"
-    ):  # the last fact above one person and the first above the other may stand in any order
-        pairs = [i for i in pairs if "going up" not in steps[i + 1]]
-    if pairs:
-        i = rng.choice(pairs)
-        return steps[:i] + [steps[i + 1], steps[i]] + steps[i + 2 :]
+def operation(rng, trace):
+    if trace.task != "boolean_expressions":
+        return None
+    rule, *steps = trace.steps  # in the rule of precedence "and" may only join the words
+    pattern = r"\b(?:and|or)\b(?= (?:True|False|not|\())"
+    steps = replace_one(rng, steps, pattern, lambda old: other(rng, old, ("and", "or")))
+    return steps and [rule, *steps]
 
 
-def double(rng, task, question, steps, updates):
-    i = rng.choice(updates)
-    return steps[: i + 1] + steps[i:]
+def thing(rng, trace):
+    if trace.task != "tracking_shuffled_objects":
+        return None
+    things = re.findall(r"(?m)^\([A-G]\) (.+)$", trace.question)
+    pattern = "|".join(map(re.escape, things))
+    return replace_one(rng, trace.steps, pattern, lambda old: other(rng, old, things))
 
 
-def answer(rng, task, question, steps, updates):
-    old = re.search(r"(?:answer is|answer:|answer) (.+)\.$", steps[-1])
-    wrong = {"True": "False", "False": "True", "Yes": "No", "No": "Yes"}.get(old[1])
-    if task == "dyck_languages":
-        wrong = other(rng, old[1], [") ]", "]", ">", "} )", ") ) ]", "} >"])
-    elif task == "tracking_shuffled_objects":
-        wrong = other(rng, old[1], re.findall(r"(?m)^\([A-G]\)", question))
-    return steps[:-1] + [
-        steps[-1][: old.start(1)] + (wrong or str(int(old[1]) + rng.choice((1, -1, 2)))) + "."
-    ]
+def drop(rng, trace):
+    i = rng.choice(trace.updates)
+    return trace.steps[:i] + trace.steps[i + 1 :]
 
 
-def bare(rng, task, question, steps, updates):
-    return steps[-1:]
+FACTS = re.compile(  # what a step says, whatever its wording
+    r"""[A-Z][a-z]+ | \d+ | [^\w\s,.:]
+      | \b(?:True|False|not|and|or|left|right|around)\b""",
+    re.VERBOSE,
+)
 
 
-OPERATORS = name, count, truth, direction, symbol, drop, swap, double, answer, bare
+def swap(rng, trace):
+    places = []  # of steps that cannot change places with the next one
+    for i in trace.updates:
+        if i + 1 not in trace.updates:
+            continue
+        first, second = trace.steps[i : i + 2]
+        # The last fact above one person and the first above the other may stand in any order.
+        free_order = trace.task == "family_relations" and "going up" in second
+        if FACTS.findall(first) != FACTS.findall(second) and not free_order:
+            places.append(i)
+    if not places:
+        return None
+    i = rng.choice(places)
+    first, second = trace.steps[i : i + 2]
+    return [*trace.steps[:i], second, first, *trace.steps[i + 2 :]]
 
 
-def traces(task, n, split="test", seed=0, lengths=None):
-    for row, signals in prepare.generate(task, split, n, seed, lengths):
-        steps = row["trace"].split("\n\n")
-        passive = (
-            (CONTRAST, CONCLUSION, RESPONSE)
-            if task == "family_relations"
-            else (RECALL, CONCLUSION, RESPONSE)
-        )
-        yield row["question"], steps, [i for i, s in enumerate(signals) if s not in passive]
+def double(rng, trace):
+    i = rng.choice(trace.updates)
+    return trace.steps[: i + 1] + trace.steps[i:]
 
 
-def caught(task, n, seed=0):
-    """({operator: [caught, tried]}, the traces that slipped through) of n traces.
-
-    Each operator makes one mutation of each trace.
-    """
-    rng, score, slipped = random.Random(f"{seed}/{task}"), {}, []
-    for question, steps, updates in traces(task, n, seed=seed):
-        for operator in OPERATORS:
-            mutant = operator(rng, task, question, steps, updates)
-            if mutant is None or mutant == steps:
-                continue
-            found = any(check.check(question, mutant))
-            tally = score.setdefault(operator.__name__, [0, 0])
-            tally[0] += found
-            tally[1] += 1
-            if not found:
-                slipped.append((operator.__name__, question, mutant))
-    return score, slipped
+def answer(rng, trace):
+    *steps, last = trace.steps
+    old = re.search(r"(?:answer is|answer:|answer) (.+)\.$", last)
+    if trace.task == "dyck_languages":
+        wrong = other(rng, old[1], CLOSINGS)
+    elif trace.task == "tracking_shuffled_objects":
+        wrong = other(rng, old[1], re.findall(r"(?m)^\([A-G]\)", trace.question))
+    elif old[1] in OPPOSITE_ANSWERS:
+        wrong = OPPOSITE_ANSWERS[old[1]]
+    else:
+        wrong = str(int(old[1]) + rng.choice((1, -1, 2)))
+    return [*steps, f"{last[: old.start(1)]}{wrong}."]
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_gold_is_accepted(task):
-    longer = {
-        "web_of_lies": (7, 9),
-        "navigate": (9, 14),
-        "boolean_expressions": (10, 16),
-        "dyck_languages": (90, 150),
-        "object_counting": (12, 15),
-        "reachability": (9, 14),
-    }
-    for split, seed, lengths in (
-        ("train", 0, None),
-        ("test", 1, None),
-        ("train", 1, longer.get(task)),
-    ):
-        for question, steps, _ in traces(task, 120, split, seed, lengths):
-            assert check.task_of(question) == task
-            assert check.check(question, steps) == [""] * len(steps), (question, steps)
+def bare(rng, trace):
+    return trace.steps[-1:]
+
+
+OPERATORS = [
+    name,
+    count,
+    truth,
+    direction,
+    bracket,
+    operation,
+    thing,
+    drop,
+    swap,
+    double,
+    answer,
+    bare,
+]
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_mutations_are_caught(task):
-    score, slipped = caught(task, 150)
-    assert {"drop", "double", "answer", "bare"} <= set(score) and len(score) >= 6
-    assert sum(c for c, _ in score.values()) >= 0.99 * sum(n for _, n in score.values()), slipped[
-        :5
-    ]
-    for operator, (found, tried) in score.items():
-        assert tried < 40 or found >= 0.99 * tried, (
-            operator,
-            found,
-            tried,
-            [s for s in slipped if s[0] == operator][:3],
-        )
+    rng = random.Random(f"0/{task}")
+    tried = {}  # by operator, for every mutant: whether it is caught
+    slipped = []
+    for trace in traces(task, 150):
+        for operator in OPERATORS:
+            mutant = operator(rng, trace)
+            if mutant is None or mutant == trace.steps:
+                continue
+            is_caught = any(check.check(trace.question, mutant))
+            tried.setdefault(operator.__name__, []).append(is_caught)
+            if not is_caught:
+                slipped.append((operator.__name__, trace.question, mutant))
+    assert {"drop", "double", "answer", "bare"} <= set(tried)
+    assert len(tried) >= 6
+    n_tried = sum(len(caught) for caught in tried.values())
+    assert len(slipped) <= 0.01 * n_tried, slipped[:5]
+    for operator, caught in tried.items():
+        if len(caught) >= 40:
+            missed = [case for case in slipped if case[0] == operator]
+            assert len(missed) <= 0.01 * len(caught), missed[:3]
 
 
+# ------------------------------------------------------------------------------ written by hand
 LIES = "Question: Ann lies. Bob says Ann lies. Cleo says Bob lies. Does Cleo tell the truth?"
 WALK = (
-    "If you follow these instructions, do you return to the starting point? Always face "
-    "forward. Take 3 steps right. Take 2 steps backward.\nOptions:\n- Yes\n- No"
+    "If you follow these instructions, do you return to the starting point? "
+    "Always face forward. Take 3 steps right. Take 2 steps backward.\nOptions:\n- Yes\n- No"
 )
 TURN = (
-    "If you follow these instructions, do you return to the starting point? Take 4 steps. Turn "
-    "around. Take 4 steps.\nOptions:\n- Yes\n- No"
+    "If you follow these instructions, do you return to the starting point? "
+    "Take 4 steps. Turn around. Take 4 steps.\nOptions:\n- Yes\n- No"
 )
 BOOL = "not ( True and False ) or False is"
 DYCK = (
@@ -253,302 +276,269 @@ DYCK = (
 )
 COUNT = "I have two onions, a cat, and three heads of broccoli. How many vegetables do I have?"
 SHUFFLE = (
-    "Alice, Bob, and Claire are playing a game. At the start of the game, they are each "
-    "holding a ball: Alice has a red ball, Bob has a blue ball, and Claire has a "
-    "green ball.\nAs the game progresses, pairs of players trade balls. First, Alice and Bob "
-    "swap balls. Then, Bob and Claire swap balls. Finally, Alice and Bob swap "
-    "balls. At the end of the game, Bob has the\nOptions:\n(A) red ball\n(B) blue ball\n(C) "
-    "green ball"
+    "Alice, Bob, and Claire are playing a game. "
+    "At the start of the game, they are each holding a ball: "
+    "Alice has a red ball, Bob has a blue ball, and Claire has a green ball.\n"
+    "As the game progresses, pairs of players trade balls. "
+    "First, Alice and Bob swap balls. Then, Bob and Claire swap balls. "
+    "Finally, Alice and Bob swap balls. At the end of the game, Bob has the\n"
+    "Options:\n(A) red ball\n(B) blue ball\n(C) green ball"
 )
 KIN = (
-    "Given the family relationships:\n* Ann is Tomas' parent.\n* Bea is Ann's parent.\nWhat "
-    "is Tomas' relationship to Bea?\nSelect the correct answer:\n"
-    "1. Tomas is Bea's grandparent.\n2. Tomas is Bea's sibling.\n3. Tomas is Bea's "
-    "grandchild.\nAnswer with selected option number."
+    "Given the family relationships:\n* Ann is Tomas' parent.\n* Bea is Ann's parent.\n"
+    "What is Tomas' relationship to Bea?\nSelect the correct answer:\n"
+    "1. Tomas is Bea's grandparent.\n2. Tomas is Bea's sibling.\n3. Tomas is Bea's grandchild.\n"
+    "Answer with selected option number."
 )
 ROADS = (
-    "All roads are one-way. A road leads from Ash to Elm. A road leads from Ash to Oak. A road "
-    "leads from Oak to Fir. Can you get from Ash to Fir?\nOptions:\n- Yes\n- No"
+    "All roads are one-way. A road leads from Ash to Elm. A road leads from Ash to Oak. "
+    "A road leads from Oak to Fir. Can you get from Ash to Fir?\nOptions:\n- Yes\n- No"
 )
-QUESTIONS = LIES, WALK, TURN, BOOL, DYCK, COUNT, SHUFFLE, KIN, ROADS
-
-RIGHT = [  # in other words than the generator's
-    (
-        LIES,
-        "Ann does not tell the truth.|"
-        "Bob says that Ann is lying. This is correct, so he is honest.|"
-        "Cleo claimed Bob isn't honest; that's not true.|"
-        "Cleo says Bob lies, so Cleo must be lying.|So the answer is no.",
-    ),
-    (
-        WALK,
-        "We begin at (0,0).|Three steps to the right: now I am at (3, 0).|"
-        "2 steps back, and I land at (3,−2).|So I do not return to the starting point.|"
+RIGHT = {  # the steps are in other words than the generator's
+    LIES: [
+        "Ann does not tell the truth.",
+        "Bob says that Ann is lying. This is correct, so he is honest.",
+        "Cleo claimed Bob isn't honest; that's not true.",
+        "Cleo says Bob lies, so Cleo must be lying.",
+        "So the answer is no.",
+    ],
+    WALK: [
+        "We begin at (0,0).",
+        "Three steps to the right: now I am at (3, 0).",
+        "2 steps back, and I land at (3,−2).",
+        "So I do not return to the starting point.",
         "Answer: No",
-    ),
-    (
-        TURN,
-        "4 steps takes me to (0, 4).|"
-        "I turn around, so now I am facing backward. Then 4 steps lead to (0, 0).|"
+    ],
+    TURN: [
+        "4 steps takes me to (0, 4).",
+        "I turn around, so now I am facing backward. Then 4 steps lead to (0, 0).",
         "The answer is Yes.",
-    ),
-    (
-        BOOL,
-        "Brackets come first, then not, then and, and then or.|"
-        "True and False is False, which leaves not (False) or False.|( False ) = False.|"
-        "not False or False is True.|The final answer is: True",
-    ),
-    (DYCK, "First [ < ( gives [ < (. And then ) { } leaves us with [ <.|The answer is > ]"),
-    (
-        COUNT,
-        "Two onions make 2.|A cat isn't a vegetable. The total remains 2.|"
-        "The three heads of broccoli bring us to five.|Final answer: 5",
-    ),
-    (
-        SHUFFLE,
-        "Alice and Bob trade balls: Alice holds the blue ball and Bob has the red ball.|"
+    ],
+    BOOL: [
+        "Brackets come first, then not, then and, and then or.",
+        "True and False is False, which leaves not (False) or False.",
+        "( False ) = False.",
+        "not False or False is True.",
+        "The final answer is: True",
+    ],
+    DYCK: [
+        "First [ < ( gives [ < (. And then ) { } leaves us with [ <.",
+        "The answer is > ]",
+    ],
+    COUNT: [
+        "Two onions make 2.",
+        "A cat isn't a vegetable. The total remains 2.",
+        "The three heads of broccoli bring us to five.",
+        "Final answer: 5",
+    ],
+    SHUFFLE: [
+        "Alice and Bob trade balls: Alice holds the blue ball and Bob has the red ball.",
         "Bob swaps with Claire, so Bob has the green ball and Claire has the red ball.",
-    ),
-    (
-        KIN,
-        "Ann is the parent of Tomas.|Ann's parent is Bea.|"
-        "Tomas is the grandchild of Bea, so option 3.|The answer is <ANSWER>3</ANSWER>.",
-    ),
-    (
-        ROADS,
-        "I begin in Ash and I want to get to Fir.|From Ash, I go to Oak.|"
-        "From Oak the road goes to Fir.|I can get from Ash to Fir.|The answer is Yes",
-    ),
-]
-WRONG = [  # the last step of each is wrong, the steps before it are right
-    (LIES, "Cleo says Bob lies, which is false, so Cleo lies."),
-    (LIES, "Bob says Ann tells the truth."),
-    (LIES, "Ann lies.|Ann lies."),
-    (
-        LIES,
+    ],
+    KIN: [
+        "Ann is the parent of Tomas.",
+        "Ann's parent is Bea.",
+        "Tomas is the grandchild of Bea, so option 3.",
+        "The answer is <ANSWER>3</ANSWER>.",
+    ],
+    ROADS: [
+        "I begin in Ash and I want to get to Fir.",
+        "From Ash, I go to Oak.",
+        "From Oak the road goes to Fir.",
+        "I can get from Ash to Fir.",
+        "The answer is Yes",
+    ],
+}
+QUESTIONS = list(RIGHT)
+WRONG = {  # the last step of each is wrong, the steps before it (| stands between them) are right
+    LIES: [
+        "Cleo says Bob lies, which is false, so Cleo lies.",
+        "Bob says Ann tells the truth.",
+        "Ann lies.|Ann lies.",
         "Ann never lies.",
-    ),
-    (LIES, "Bob says Ann lies, which is true, so Bob is not honest."),
-    (LIES, "The answer is No."),
-    (LIES, "Perhaps Ann lies."),
-    (
-        LIES,
+        "Bob says Ann lies, which is true, so Bob is not honest.",
+        "The answer is No.",
+        "Perhaps Ann lies.",
         "Bob tells the truth.",
-    ),
-    (WALK, "2 steps backward takes me to (0, -2)."),
-    (WALK, "3 steps right takes me to (0, 3)."),
-    (WALK, "3 steps left takes me to (3, 0)."),
-    (
-        WALK,
+        "Ann lies, which is true.",
+    ],
+    WALK: [
+        "2 steps backward takes me to (0, -2).",
+        "3 steps right takes me to (0, 3).",
+        "3 steps left takes me to (3, 0).",
         "3 steps right.",
-    ),
-    (TURN, "4 steps takes me to (0, 4).|Turning around."),
-    (TURN, "4 steps takes me to (0, 4).|I end at (0, 4), away from the start."),
-    (
-        TURN,
+        "3 steps right takes me to (3, 0), where I stop.",
+    ],
+    TURN: [
+        "4 steps takes me to (0, 4).|Turning around.",
+        "4 steps takes me to (0, 4).|I end at (0, 4), away from the start.",
         "4 steps takes me to (0, 4).|4 steps lead to (0, 0).",
-    ),
-    (BOOL, "False or False is False, leaving not ( True and False ) or False."),
-    (BOOL, "False ) or False is False."),
-    (BOOL, "True and False is True."),
-    (
-        BOOL,
+    ],
+    BOOL: [
+        "False or False is False, leaving not ( True and False ) or False.",
+        "False ) or False is False.",
+        "True and False is True.",
         "not comes before brackets.",
-    ),
-    (BOOL, "True and False is False, leaving ( False ) or False."),
-    (BOOL, "The expression is True."),
-    (
-        BOOL,
+        "True and False is False, leaving ( False ) or False.",
+        "The expression is True.",
         "and comes first, then not",
-    ),
-    (DYCK, "[ < leaves [ <.|{ } leaves [ <."),
-    (DYCK, "[ < ( ) gives [ < (."),
-    (DYCK, "[ < stays open, which needs > ]."),
-    (
-        DYCK,
+    ],
+    "True and True or True and True is": [
+        "True and True is True.",
+    ],
+    DYCK: [
+        "[ < leaves [ <.|{ } leaves [ <.",
+        "[ < ( ) gives [ < (.",
+        "[ < stays open, which needs > ].",
         "The first bracket opened closes first.",
-    ),
-    (COUNT, "Two onions make 2.|The three heads of broccoli make 5."),
-    (COUNT, "Two onions make 2.|The cat brings the count to 3."),
-    (
-        COUNT,
+    ],
+    COUNT: [
+        "Two onions make 2.|The three heads of broccoli make 5.",
+        "Two onions make 2.|The cat brings the count to 3.",
         "Two onions make 2.|The cat brings the count to 2.",
-    ),
-    (COUNT, "I have to count the fruits."),
-    (COUNT, "The onion makes 1."),
-    (
-        COUNT,
+        "I have to count the fruits.",
+        "The onion makes 1.",
         "Two onions are not vegetables, so it stays 0.",
-    ),
-    (SHUFFLE, "Bob and Claire swap, so Bob has green ball and Claire has blue ball."),
-    (SHUFFLE, "Alice and Bob swap."),
-    (
-        SHUFFLE,
-        "Bob ends up with blue ball, which is (B).",
-    ),
-    (KIN, "Tomas is Bea's grandchild, option 3."),
-    (KIN, "Bea is Ann's parent."),
-    (KIN, "Ann is Tomas' parent.|Nobody is given as Ann's parent."),
-    (
-        KIN,
-        "Tomas is Ann's parent.",
-    ),
-    (ROADS, "From Ash I go to Fir."),
-    (ROADS, "From Oak I go to Fir."),
-    (ROADS, "Ash is a dead end, and there is nowhere to go back to."),
-    (
-        ROADS,
-        "Fir can be reached from Ash.",
-    ),
-    (LIES, "Ann lies, which is true."),
-    (WALK, "3 steps right takes me to (3, 0), where I stop."),
-    ("True and True or True and True is", "True and True is True."),
-    (
-        COUNT,
         "Two onions.",
-    ),
-    (COUNT, "Two onions make 2, so I have 2 vegetables."),
-    (SHUFFLE, "Alice ends up with red ball."),
-    (
-        ROADS,
+        "Two onions make 2, so I have 2 vegetables.",
+    ],
+    SHUFFLE: [
+        "Bob and Claire swap, so Bob has green ball and Claire has blue ball.",
+        "Alice and Bob swap.",
+        "Bob ends up with blue ball, which is (B).",
+        "Alice ends up with red ball.",
+        "Alice and Bob swap, so Alice has blue ball and Bob has red ball.|"
+        "Bob and Claire swap, so Bob has green ball and Claire has red ball.|"
+        "Alice and Bob swap, so Alice has green ball and Bob has blue ball.|"
+        "Bob ends up with blue ball, option (C).",
+    ],
+    KIN: [
+        "Tomas is Bea's grandchild, option 3.",
+        "Bea is Ann's parent.",
+        "Ann is Tomas' parent.|Nobody is given as Ann's parent.",
+        "Tomas is Ann's parent.",
+    ],
+    ROADS: [
+        "From Ash I go to Fir.",
+        "From Oak I go to Fir.",
+        "Ash is a dead end, and there is nowhere to go back to.",
+        "Fir can be reached from Ash.",
         "From Ash I go to Elm.|Elm is a dead end, back to Oak.",
-    ),
-    (
-        SHUFFLE,
-        "Alice and Bob swap, so Alice has blue ball and Bob has red ball.|Bob and Claire "
-        "swap, so Bob has green ball and Claire has red ball.|"
-        "Alice and Bob swap, so Alice has green ball and Bob has blue ball.|Bob ends up with "
-        "blue ball, option (C).",
-    ),
-    (ROADS, "From Ash I go to Elm.|Elm is a dead end."),
-    (ROADS, "From Ash I go to Elm.|From Ash I go to Oak."),
-    (
-        ROADS,
+        "From Ash I go to Elm.|Elm is a dead end.",
+        "From Ash I go to Elm.|From Ash I go to Oak.",
         "From Ash I go to Elm.|Elm is a dead end, back to Ash.|Fir is never reached from Ash.",
-    ),
+    ],
+}
+OTHER_QUESTIONS = [
+    "",
+    "How many vegetables do I have?",
+    "Sort the following words alphabetically: List: oven cat",
+    "((-9 * -3 - 8 - 5) + (1 * -2)) =",
+    "What is left is",
+    "On the table, I see a red cup. How many things are not red?\nOptions:\n(A) zero\n(B) one",
+    "Today, Ann went to the zoo. Between what times could they have gone?",
+]
+FILLERS = [
+    "Okay, let me see.",
+    "Hmm. One step at a time.",
+    "On the other hand, wait...",
+]
+GIBBERISH = [
+    "purple elephants",
+    "This is not so.",
+    "No.",
+    "42",
+    "zq zq",
+    "Everyone lies!",
+    "Is it?",
+]
+ODD_WORDS = ["answer", "(", ")", "<", "\x00", "é", "７", "²", "'s", "9" * 21, "|", "𝔘"]
+LONG_TEXTS = [
+    "not " * 5000 + "True",
+    "( " * 3000,
+    "[" * 5000,
+    "a " * 9000,
+    "Ann " * 3000,
+    "9" * 6000,
+    "(1," * 3000,
+    "x" * 100_000,
+    "answer is " * 3000,
 ]
 
 
-@pytest.mark.parametrize("question, text", RIGHT)
-def test_paraphrases(question, text):
-    steps = text.split("|")
+@pytest.mark.parametrize("question, steps", RIGHT.items())
+def test_paraphrases(question, steps):
     verdicts = check.check(question, steps)
     if "answer" not in steps[-1].lower():
         assert verdicts.pop() == "hands over no answer"
-    assert not any(verdicts), list(zip(steps, verdicts, strict=False))
+    assert not any(verdicts), verdicts
 
 
-@pytest.mark.parametrize("question, text", WRONG)
+@pytest.mark.parametrize(
+    "question, text", [(question, text) for question in WRONG for text in WRONG[question]]
+)
 def test_wrong_steps(question, text):
     steps = text.split("|")
-    verdicts = check.check(question, steps + ["Good."])[
-        : len(steps)
-    ]  # the answer is missing from the step after them
-    assert verdicts[-1] and not any(verdicts[:-1]), list(zip(steps, verdicts, strict=False))
+    *verdicts, _ = check.check(question, [*steps, "Good."])  # that no answer came is said there
+    assert verdicts[-1]
+    assert not any(verdicts[:-1]), verdicts
 
 
 def test_task_of():
-    assert [check.task_of(q) for q in QUESTIONS] == [
-        "web_of_lies",
-        "navigate",
-        "navigate",
-        *TASKS[2:],
-    ]
-    others = (
-        "",
-        "How many vegetables do I have?",
-        "Sort the following words alphabetically: List: oven cat",
-        "((-9 * -3 - 8 - 5) + (1 * -2)) =",
-        "What is left is",
-        "On the table, I see a red cup. How many things are not red?\nOptions:\n(A) zero\n(B) one",
-        "Today, Ann went to the zoo. Between what times could they have gone?",
-    )
-    assert [check.task_of(q) for q in others] == [None] * len(others)
-    assert check.check(others[1], ["The answer is 2."]) is None and check.check(LIES, []) == []
+    tasks = ["web_of_lies", "navigate", "navigate", *TASKS[2:]]
+    assert [check.task_of(question) for question in QUESTIONS] == tasks
+    for question in OTHER_QUESTIONS:
+        assert check.task_of(question) is None
+    assert check.check(OTHER_QUESTIONS[1], ["The answer is 2."]) is None
+    assert check.check(LIES, []) == []
 
 
-def test_fillers_and_gibberish():
-    for question in QUESTIONS:
-        assert (
-            check.check(
-                question,
-                [
-                    "Okay, let me see.",
-                    "Hmm. One step at a time.",
-                    "On the other hand, wait...",
-                    "x",
-                ],
-            )[:3]
-            == [""] * 3
-        )
-        for text in (
-            "purple elephants",
-            "This is not so.",
-            "No.",
-            "42",
-            "zq zq",
-            "Everyone lies!",
-            "Is it?",
-        ):
-            assert check.check(question, [text, "Okay."])[0], text
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_fillers_are_neutral_and_gibberish_is_wrong(question):
+    *verdicts, _ = check.check(question, [*FILLERS, "x"])
+    assert not any(verdicts), verdicts
+    for text in GIBBERISH:
+        assert check.check(question, [text, "Okay."])[0], text
 
 
 def test_later_steps_are_judged_by_the_true_state():
-    steps = (
-        "Okay.|3 steps right takes me to (4, 0).|2 steps backward takes me to (3, -2).|I end "
-        "at (3, -2), away from the start.|The answer is No."
-    ).split("|")
-    assert [bool(v) for v in check.check(WALK, steps)] == [False, True, False, False, False]
-    assert check.check(WALK, steps + ["3 steps right takes me to (3, 0)."])[-1]
-
-
-def test_never_raises():
-    rng = random.Random(0)
-    pool = " ".join(QUESTIONS + tuple(text for _, text in RIGHT + WRONG)).split() + [
-        "answer",
-        "(",
-        ")",
-        "<",
-        "\x00",
-        "é",
-        "７",
-        "²",
-        "'s",
-        "999999999999999999999",
-        "|",
-        "𝔘",
+    steps = [
+        "Okay.",
+        "3 steps right takes me to (4, 0).",
+        "2 steps backward takes me to (3, -2).",
+        "I end at (3, -2), away from the start.",
+        "The answer is No.",
     ]
-    for question in QUESTIONS:
-        words = question.split(" ")
-        for _ in range(60):
-            check.check(
-                question, [" ".join(rng.choices(pool, k=rng.randint(0, 30))) for _ in range(4)]
-            )
-            broken = [w for w in words if rng.random() < 0.95]
-            broken.insert(rng.randrange(len(broken)), rng.choice(pool))
-            check.check(" ".join(broken), ["The answer is Yes.", " ".join(rng.choices(pool, k=9))])
-        for text in (
-            "not " * 5000 + "True",
-            "( " * 3000,
-            "[" * 5000,
-            "a " * 9000,
-            "Ann " * 3000,
-            "9" * 6000,
-            "(1," * 3000,
-            "x" * 100_000,
-            "answer is " * 3000,
-        ):
-            check.check(question, [text])
-            check.check(f"{question} {text[:9000]}", ["Okay."])
+    verdicts = check.check(WALK, steps)
+    assert [bool(verdict) for verdict in verdicts] == [False, True, False, False, False]
+    assert check.check(WALK, [*steps, "3 steps right takes me to (3, 0)."])[-1]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_never_raises(question):
+    texts = [*QUESTIONS, *map("|".join, RIGHT.values()), *sum(WRONG.values(), [])]
+    pool = [*" ".join(texts).split(), *ODD_WORDS]
+    rng = random.Random(f"0/{question}")
+
+    def words(n):
+        return " ".join(rng.choices(pool, k=n))
+
+    for _ in range(60):
+        check.check(question, [words(rng.randint(0, 30)) for _ in range(4)])
+        kept = [word for word in question.split(" ") if rng.random() < 0.95]
+        kept.insert(rng.randrange(len(kept)), rng.choice(pool))
+        check.check(" ".join(kept), ["The answer is Yes.", words(9)])
+    for text in LONG_TEXTS:
+        check.check(question, [text])
+        check.check(f"{question} {text[:9000]}", ["Okay."])
+
+
+def test_long_questions_take_no_long_time():
     assert check.task_of(SHUFFLE + " (A) x" * 100 + "\n?") is None
-    assert (
-        check.check(
-            "not " * 5000 + "True or False is",
-            [
-                "not " * 5000 + "True is True, leaving True or False.",
-                "True or False is True.",
-                "The answer is True.",
-            ],
-        )
-        == [""] * 3
-    )
+    nots = "not " * 5000  # an even number: they do not change the value
+    steps = [
+        f"{nots}True is True, leaving True or False.",
+        "True or False is True.",
+        "The answer is True.",
+    ]
+    assert check.check(f"{nots}True or False is", steps) == ["", "", ""]

@@ -32,7 +32,7 @@ class Request:
 
     @property
     def key(self):
-        """The name of the reply in the journal. Equals are sent once."""
+        """Name of the reply in the journal. Equal requests are sent once."""
         return hashlib.sha256(json.dumps(self.arguments, sort_keys=True).encode()).hexdigest()
 
 
