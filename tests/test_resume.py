@@ -288,7 +288,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(forks, annotated, tmp_path):
 
 # --------------------------------------------------------------------------------- watched numbers
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_number_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, what):
+def test_a_number_that_is_none_stops_the_run(tmp_path, monkeypatch, what):
     original, calls = train.backward, []
 
     def backward(forward, *args):
