@@ -160,7 +160,8 @@ class Checker:
         self.base = None  # from whom this step goes up, until a fact follows
         known = set(self.stated)
         for claim in claims:
-            x, y = claim["x"] or claim["x3"], claim["y"] or claim["y2"] or claim["y3"]
+            x = claim["x"] or claim["x3"]
+            y = claim["y"] or claim["y2"] or claim["y3"]
             kin = (claim["kin"] or claim["kin2"] or "parent").lower()
             if x and kin == "parent" and not ((x, y) == (self.a, self.b) and (x, y) in known):
                 yield from self.judge_fact(claim, (x, y))

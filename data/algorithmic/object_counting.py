@@ -187,7 +187,9 @@ class Checker:
             yield "leaves the count open"
         elif reason:
             yield f"'{claim[0]}' {reason}"
-        self.named, self.pending, self.excluded = True, True, False
+        self.named = True
+        self.pending = True
+        self.excluded = False
 
     def judge_kind(self, claim):
         """The item of this step has to be of the kind, or not."""
@@ -204,21 +206,24 @@ class Checker:
 
     def judge_total(self, claim):
         """The count has to be right, said once an item, and moved by what counts alone."""
-        done, pending, counts = self.done, self.pending, self.counts[self.done]
-        said = claim["total"] or claim["sum"]
-        more = done < len(self.items)
+        done, total = self.done, self.totals[self.done]
         if claim["a"]:
             terms = number(claim["a"]), number(claim["b"])
-            if not pending or terms != (self.totals[done - 1], self.items[done - 1][0]):
+            if not self.pending or terms != (self.totals[done - 1], self.items[done - 1][0]):
                 yield f"adds up wrongly: '{claim[0]}'"
-        if number(said) != self.totals[done]:
-            yield f"says {said}, but it is {self.totals[done]}"
-        if claim["sum"] and (pending or more) or not pending and done and more:
+        said = claim["total"] or claim["sum"]
+        if number(said) != total:
+            yield f"says {said}, but it is {total}"
+
+        sums_up = claim["sum"] or (done and not self.pending)
+        if sums_up and (self.pending or done < len(self.items)):
             yield "stops before the last item"
+
+        counts = self.counts[done]
         if claim["stay"]:
-            miscounts = counts or not pending
+            miscounts = counts or not self.pending
         else:
-            miscounts = pending and not counts and not self.excluded
+            miscounts = self.pending and not counts and not self.excluded
         if miscounts:
             yield "counts what does not, or does not count what does"
         self.pending = False

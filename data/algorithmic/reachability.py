@@ -59,7 +59,8 @@ def search(rng, ways, start, goal):
     """The steps of the search, which tries the roads in the order of the question."""
     template = "I [start|begin] in {a} and [look for|want to reach|am looking for] {b}"
     steps = [(RECALL, say(rng, template, a=start, b=goal))]
-    seen, path = {start}, [start]
+    seen = {start}
+    path = [start]
     while path and path[-1] != goal:
         town = path[-1]
         new = [end for end in ways[town] if end not in seen]
@@ -99,10 +100,9 @@ class Checker:
     def __init__(self, roads, start, goal):
         self.roads = roads  # {(town, where the road leads), ...}
         self.start, self.goal = start, goal
-        near, n_near = {start}, 0
-        while len(near) > n_near:
-            n_near = len(near)
-            near |= {y for x, y in roads if x in near}
+        near = [start]
+        for town in near:  # grows to all the towns that can be reached
+            near += {y for x, y in roads if x == town} - set(near)
         self.reachable = goal in near
         self.path = [start]  # from the start to where the search is; empty at its end
         self.seen = {start}

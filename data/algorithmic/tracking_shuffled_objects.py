@@ -99,7 +99,8 @@ SETTINGS = [
 def make(rng, n):
     """A problem of n people and n swaps."""
     setting = rng.choice(SETTINGS)
-    people, things = SHUFFLERS[:n], rng.sample(setting.things, n)
+    people = SHUFFLERS[:n]
+    things = rng.sample(setting.things, n)
     has = dict(zip(people, things, strict=True))
     held = listing([f"{person} {setting.holds} {thing}" for person, thing in has.items()])
     steps = [(RECALL, listing([f"{person} has {thing}" for person, thing in has.items()]))]
@@ -163,7 +164,8 @@ class Checker:
         self.letter = letters[has[asked]]  # of the right option
         self.done = 0  # so many swaps have been made
         self.concluded = False  # a step has said what the one asked for has in the end
-        name, thing = any_of(has), any_of(letters, "i")
+        name = any_of(has)
+        thing = any_of(letters, "i")
         swap = r"(?:swap|switch|trade|exchange)(?:e?s|d|ed|ped)?\b"
         self.claims = rf"""
             (?P<a>{name})\ (?:and\ (?P<b>{name})\ {swap}  # Ann and Bob swap balls
@@ -200,7 +202,8 @@ class Checker:
             yield "does not say who has what then"
         elif reason:
             yield f"'{claim[0]}' {reason}"
-        self.due, self.swapped = pair, True
+        self.due = pair
+        self.swapped = True
 
     def judge_thing(self, claim, who):
         """What somebody has has to be true after the swaps so far."""
