@@ -98,9 +98,9 @@ def bucket_of(word):
 
 def logits_of(weight, bags):
     """Logits (N, signals) of N bags: the sum of their words' rows of weight (BUCKETS, signals)."""
-    words = [word for bag in bags for word in bag]
-    starts = np.cumsum([0] + [len(bag) for bag in bags[:-1]])
-    return F.embedding_bag(torch.tensor(words), weight, torch.from_numpy(starts), mode="sum")
+    words = torch.tensor([word for bag in bags for word in bag])
+    starts = torch.tensor([0] + [len(bag) for bag in bags[:-1]]).cumsum(0)
+    return F.embedding_bag(words, weight, starts, mode="sum")
 
 
 def predict(weight, bags):
@@ -151,11 +151,9 @@ def annotate(rows, gold=None, weight=None, labeler="classifier", llm=None):
     Reasoning and Analysis. llm: the chat model's signals of each row, which overrule both. report:
     counts, shares and matrices for `describe` and for the figure. Rows without a step are dropped.
     """
-    judge_signals = [[]] * len(rows)
+    judge_signals = llm or [[]] * len(rows)
     if gold is not None:
         judge_signals = [gold[row["id"]] for row in rows]
-    elif llm is not None:
-        judge_signals = [llm[i] for i in range(len(rows))]
     steps, dropped = collect_steps(rows, judge_signals)
     n_steps = len(steps.texts)
     report = {
@@ -228,10 +226,8 @@ def count_transitions(steps, signals):
 
 def annotated_rows(steps, signals):
     """The rows with "steps" in place of "trace"."""
-    named = [
-        {"signal": SIGNAL_NAMES[signal], "text": text}
-        for signal, text in zip(signals, steps.texts, strict=True)
-    ]
+    pairs = zip(signals, steps.texts, strict=True)
+    named = [{"signal": SIGNAL_NAMES[signal], "text": text} for signal, text in pairs]
     rows = []
     for row, length, end in zip(steps.rows, steps.lengths, steps.ends, strict=True):
         fields = {name: value for name, value in row.items() if name not in ("trace", "line")}
@@ -253,9 +249,9 @@ def describe(report):
             f"all {percent(report['agreement'])}"
         )
     if "classifier_held_out" in report:
-        accuracy = f"{report['classifier_held_out']:.1%} of held-out steps"
         lines.append(
-            f"the classifier names the keyword's signal, the keyword removed, of {accuracy}"
+            "the classifier names the keyword's signal, the keyword removed, "
+            f"of {report['classifier_held_out']:.1%} of held-out steps"
         )
     for i, name in enumerate(SIGNAL_NAMES):
         line = f"  {report['shares'][i]:6.1%}  {name}"
@@ -282,51 +278,32 @@ def recall(confusion, signal):
 # ----------------------------------------------------------------------------------- command line
 @dataclass
 class AnnotateConfig:
-    gold: str = flag(
-        "", 'A JSONL file of gold signals, {"id", "signals"} a line, to score against.'
-    )
-    figure: str = flag(
-        "", "The file (.png, .pdf, .svg) for the picture of the signals; empty: beside the output."
-    )
-    trace_field: str = flag("trace", "The name of the input's field that holds the trace.")
+    gold: str = flag("", 'JSONL of gold signals to score against: {"id", "signals"} a line')
+    figure: str = flag("", "picture to write (.png, .pdf, .svg); empty: beside the output")
+    trace_field: str = flag("trace", "name of the input's field that holds the trace")
     labeler: str = flag(
         "classifier",
-        "What names the steps without a keyword: nothing (keywords), a classifier fitted on the "
-        "others, or a chat model that also checks the keywords (llm; takes an endpoint).",
+        "names the steps without a keyword: nothing (keywords), a classifier fitted on the other "
+        "steps, or a chat model that also checks the keywords (llm)",
         choices=("keywords", "classifier", "llm"),
     )
-    teach: bool = flag(False, "Let the chat model write the traces; the input has questions only.")
+    teach: bool = flag(False, "let the chat model write the traces; the input has questions only")
     keep: str = flag(
-        "correct",
-        "Which traces of --teach are kept: those that end in the right answer, or all.",
-        choices=("correct", "all"),
+        "correct", "traces of --teach to keep: right ones, or all", choices=("correct", "all")
     )
     base_url: str = flag(
         os.environ.get("OPENAI_BASE_URL", "http://localhost:8000/v1"),
-        "The address of the OpenAI-compatible endpoint; $OPENAI_BASE_URL sets the default.",
+        "address of the OpenAI-compatible endpoint, by default $OPENAI_BASE_URL",
     )
     model: str = flag(
-        os.environ.get("OPENAI_MODEL", ""),
-        "The name of the endpoint's model; $OPENAI_MODEL sets the default.",
+        os.environ.get("OPENAI_MODEL", ""), "the endpoint's model, by default $OPENAI_MODEL"
     )
-    api_key: str = flag(
-        "", "The key of the endpoint; safer in $OPENAI_API_KEY, which no process list shows."
-    )
-    concurrency: int = flag(
-        8, "Requests at a time; fewer where the endpoint says HTTP 429.", low=1, high=100
-    )
-    tries: int = flag(
-        6, "Tries for one reply; the pause between them doubles from one second.", low=1, high=20
-    )
-    timeout: float = flag(
-        600.0, "Seconds until a request counts as lost; more for a slow model.", low=0.1
-    )
-    max_tokens: int = flag(
-        8192, "Tokens of one reply at most; more where traces are cut off.", low=1
-    )
-    temperature: float = flag(
-        0.6, "The sampling temperature of the teacher; labels are asked for at 0.", high=2.0
-    )
+    api_key: str = flag("", "the endpoint's key; safer in $OPENAI_API_KEY, which no one else sees")
+    concurrency: int = flag(8, "requests at a time; fewer after HTTP 429", low=1, high=100)
+    tries: int = flag(6, "tries for a reply; the pauses double from a second", low=1, high=20)
+    timeout: float = flag(600.0, "seconds until a request counts as lost", low=0.1)
+    max_tokens: int = flag(8192, "longest reply; more where traces are cut off", low=1)
+    temperature: float = flag(0.6, "of the teacher's sampling; labels are asked for at 0", high=2.0)
 
 
 def check_flags(config, figure):
@@ -339,12 +316,10 @@ def check_flags(config, figure):
     if not config.teach and config.labeler != "llm":
         return
     if not config.model:
-        advice = "name the model that the endpoint is to use, here or in $OPENAI_MODEL"
-        raise UserError(f"--model: {advice}")
+        raise UserError("--model: name the endpoint's model, here or in $OPENAI_MODEL")
     # The client would take any other text for a model of the Hugging Face Hub.
     if not re.match("https?://[^/]", config.base_url):
-        advice = "write a whole address, as http://localhost:8000/v1"
-        raise UserError(f"--base_url {config.base_url}: {advice}")
+        raise UserError(f"--base_url {config.base_url}: write it as http://localhost:8000/v1")
 
 
 def print_warnings(rows):
@@ -360,16 +335,10 @@ def print_warnings(rows):
 
 
 def main(argv=None):
-    config, source, target = parse_flags(
-        AnnotateConfig,
-        argv,
-        __doc__.split("\n")[0],
-        Positional(
-            "input",
-            "JSONL of traces (with --teach, of questions), or a benchmark's split, as gsm8k:train",
-        ),
-        Positional("output", "annotated JSONL to write"),
-    )
+    source_help = "JSONL of traces, or a benchmark's split, as gsm8k:train"
+    positionals = Positional("input", source_help), Positional("output", "annotated JSONL to write")
+    description = __doc__.split("\n")[0]
+    config, source, target = parse_flags(AnnotateConfig, argv, description, *positionals)
     figure = config.figure
     if not figure and Path(target).name:
         figure = str(Path(target).with_suffix(".png"))

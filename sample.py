@@ -94,12 +94,6 @@ def pick(logits, how):
     return torch.multinomial(probs, 1, generator=how.generator)[:, 0]
 
 
-def plan(flows, device):
-    """Planned signals of the first steps as a tensor (N, K); -1: there the head decides."""
-    K = max(map(len, flows)) + 1
-    return torch.tensor([flow + [-1] * (K - len(flow)) for flow in flows], device=device)
-
-
 def choose_signals(batch, model, planned, how):
     """At a boundary a row gets the signal of its next step: planned, the head's, or the gate's."""
     rows, at_boundary = batch.rows, batch.at_boundary()
@@ -129,7 +123,10 @@ def decode(model, tokenizer, prompts, flows, method, how):
     """
     batch = Batch(model, tokenizer, prompts, how)
     rows = batch.rows
-    planned = plan(flows, rows.token.device)
+    # Planned signals of the first steps (N, K); -1: there the head decides.
+    n_planned = max(map(len, flows)) + 1
+    planned = [flow + [-1] * (n_planned - len(flow)) for flow in flows]
+    planned = torch.tensor(planned, device=rows.token.device)
     is_scaffold = method == "scaffold"
     signal_in_token = model.config.conditioning == "token"  # the boundary's own token shows it
     while batch.refill():  # finished rows go out, waiting prompts come in
@@ -185,8 +182,8 @@ def search(model, tokenizer, questions, k, choose="vote", method="scaffold", **o
     The scaffold decodes its most probable flows of signals. Given a flow, greedy text is a function
     of it, so the next flow to try is the most probable way to leave one already tried at one
     boundary: best first, no flow twice. The clone draws k samples.
-    choose: "vote" (the answer that most of them give; the most probable flow breaks a tie) or
-    "score" (the highest mean log-probability of a token).
+    choose: "vote" takes the most frequent answer (the first of equals), "score" the text with the
+    highest mean log-probability of a token.
     """
     heaps = [[(0.0, [])] for _ in questions]  # of (-log P, first signals of a flow), best first
     tries = [[] for _ in questions]
@@ -239,8 +236,7 @@ def evaluate(
 
     signals: the head's own ("predicted"), those of the row's annotated trace ("gold", an oracle),
     or "random" ones. k and choose: see `search`. compile: use CUDA graphs where there is CUDA.
-    options: the fields of Decoding. Raises UserError for gold signals where a row has no trace, and
-    for any but a clone's own.
+    options: the fields of Decoding. Raises UserError for signals that there are none of.
     """
     model, tokenizer, method = student.model, student.tokenizer, student.method
     device = model.lm_head.weight.device
@@ -248,95 +244,73 @@ def evaluate(
     options["generator"] = torch.Generator(device).manual_seed(seed)
     options["graph_rows"] = batch_size if use_graphs else 0
     traces = annotated_traces(student, rows) if method == "scaffold" else {}
-    check_signal_source(signals, method, k)
+    if signals != "predicted" and (method == "clone" or k > 1):
+        raise UserError(f"--signals {signals}: a clone has none, and --k searches them itself")
     rng = random.Random(seed)
 
     def flow(i):
-        if signals == "gold":
-            if i not in traces:
-                where = f"row {rows[i].get('line', i + 1)}"
-                raise UserError(f"--signals gold: {where} has no trace to take the signals from")
-            return [step.signal for step in traces[i].steps]
-        return rng.choices(range(model.config.n_signals), k=64) if signals == "random" else []
+        """The signals that row i is to be answered with; none: the head decides."""
+        if signals == "random":
+            return rng.choices(range(model.config.n_signals), k=64)
+        if signals == "predicted":
+            return []
+        if i not in traces:
+            where = f"row {rows[i].get('line', i + 1)}"
+            raise UserError(f"--signals gold: {where} has no trace to take the signals from")
+        return [step.signal for step in traces[i].steps]
 
-    def answer(chunk):
+    def answer(numbers):
         """Reasonings for row numbers; a question too long to read goes unanswered."""
-        lengths = {i: len(tokenizer.encode(rows[i]["question"].strip())) for i in chunk}
-        short = [i for i in chunk if lengths[i] + 1 < model.config.block_size]
+        lengths = [len(tokenizer.encode(rows[i]["question"].strip())) for i in numbers]
+        pairs = zip(numbers, lengths, strict=True)
+        short = [i for i, length in pairs if length + 1 < model.config.block_size]
         questions = [rows[i]["question"] for i in short]
         if k > 1:
             found = search(model, tokenizer, questions, k, choose, method, **options)
         else:
             found = reason(model, tokenizer, questions, method, [*map(flow, short)], **options)
         by_row = dict(zip(short, found, strict=True))
-        return [by_row.get(i, Reasoning()) for i in chunk]
+        return [by_row.get(i, Reasoning()) for i in numbers]
 
     # A graph's rows take up the next questions by themselves.
     rows_at_once = max(1, len(rows)) if use_graphs else batch_size
-    tau = options.get("tau", 0.0)
-    return evaluation.evaluate(student, rows, answer, traces, rows_at_once, tau)
-
-
-def check_signal_source(signals, method, k):
-    if signals != "predicted" and (method == "clone" or k > 1):
-        problem = "a clone has no signals, and --k searches them itself"
-        raise UserError(f"--signals {signals}: {problem}")
+    return evaluation.evaluate(student, rows, answer, traces, rows_at_once, options.get("tau", 0.0))
 
 
 # ------------------------------------------------------------------------------------ command line
 @dataclass
 class SampleConfig:
     ckpt: str = flag("out/ckpt.pt", "checkpoint of the student")
-    eval: str = flag(
-        "", "score the student on a JSONL file with question/answer or input/target rows"
-    )
+    eval: str = flag("", "score the student on a JSONL file of question/answer or input/target")
     tasks: str = flag("", "with --eval: only these tasks, comma-separated; empty: all")
     flow: str = flag(
-        "",
-        "signals of the first steps, as recall,reason,contrast; after them the head decides. "
-        "Use it to see what another signal makes of the same question",
+        "", "signals of the first steps, as recall,reason,contrast; then the head decides"
     )
     signals: str = flag(
         "predicted",
-        "with --eval: the head's own signals (predicted), those of the test traces (gold, an "
-        "oracle that shows how much better signals would help), or random ones",
+        "with --eval: the head's own signals, those of the test traces (an oracle), or random ones",
         choices=("predicted", "gold", "random"),
     )
     tau: float = flag(
         0.0,
-        "confidence gate: where the head is less sure than this probability, the student stops "
-        "reasoning and answers (paper: 0.96); 0 is off",
+        "the gate: a head less sure than this stops reasoning and answers (paper: 0.96); 0: off",
         high=1.0,
     )
     prune: bool = flag(False, "forget the steps before a conclusion: a shorter context")
     k: int = flag(
-        1,
-        "answers to choose from: flows of signals, or a clone's samples (with --temperature)",
-        low=1,
-        high=1000,
+        1, "answers to choose from: flows of signals, or a clone's samples", low=1, high=1000
     )
     choose: str = flag(
-        "vote",
-        "of k answers take the most frequent one (vote) or the most probable text (score)",
-        choices=("vote", "score"),
+        "vote", "of k answers, the most frequent or the most probable", choices=("vote", "score")
     )
-    compare: tuple = flag(
-        (), "two checkpoints: show both students' reasoning on a question side by side", nargs=2
-    )
-    temperature: float = flag(
-        0.0, "randomness of signals and text: 0 always takes the most probable", high=100.0
-    )
-    top_k: int = flag(0, "with --temperature: sample among the k best only; 0: among all")
+    compare: tuple = flag((), "two checkpoints: show both students side by side", nargs=2)
+    temperature: float = flag(0.0, "of signals and text; 0: the most probable", high=100.0)
+    top_k: int = flag(0, "with --temperature: sample among so many; 0: among all")
     batch_size: int = flag(64, "questions decoded at a time; fewer need less memory", low=1)
     seed: int = flag(0, "seed of the sampling", high=2**31)
-    device: str = flag(
-        "auto", "where to compute; auto takes a GPU if any", choices=("auto", "cuda", "mps", "cpu")
-    )
+    device: str = flag("auto", "auto takes a GPU if any", choices=("auto", "cuda", "mps", "cpu"))
     compile: bool = flag(True, "with --eval on CUDA: torch.compile and CUDA graphs")
-    out: str = flag(
-        "",
-        "with --eval: file for the generated traces; empty: eval-NAME.jsonl beside the checkpoint",
-    )
+    out: str = flag("", "with --eval: file to write; empty: eval-NAME.jsonl by the checkpoint")
 
 
 def ask_question():
@@ -347,18 +321,16 @@ def ask_question():
         return ""
 
 
-def run_evaluation(config, student, device_line, options):
+def run_evaluation(config, student, options):
     """--eval: score the student on a file, write every trace, print the figures."""
     rows = read_questions(config.eval)
-    default_out = Path(config.ckpt).parent / f"eval-{Path(config.eval).stem}.jsonl"
-    out = config.out or default_out
+    out = config.out or Path(config.ckpt).parent / f"eval-{Path(config.eval).stem}.jsonl"
     check_outputs([out], config.eval, config.ckpt)
     if config.tasks:
         tasks = config.tasks.split(",")
         rows = [r for r in rows if (r["task"] or task_of(r["question"])) in tasks]
         if not rows:
             raise UserError(f"{config.eval}: no question of the tasks {config.tasks}")
-    print(device_line)
     names = ("batch_size", "seed", "signals", "k", "choose", "compile")
     settings = {name: getattr(config, name) for name in names}
     result, records = evaluate(student, rows, **settings, **options)
@@ -387,12 +359,11 @@ def main(argv=None):
         raise UserError("--k samples a clone's answers: give a --temperature above 0")
     flow = [signal_named(name) for name in config.flow.split(",")] if config.flow else []
     if flow and (config.eval or config.k > 1 or methods[0] == "clone"):
-        mend = "leave out --eval and --k, and take no clone"
-        raise UserError(f"--flow is for a scaffold's question, decoded once: {mend}")
+        raise UserError("--flow is for a scaffold, without --eval and --k")
     options = {name: getattr(config, name) for name in ("tau", "prune", "temperature", "top_k")}
     if config.eval:
-        run_evaluation(config, students[0], f"device: {device} ({why})", options)
-        return
+        print(f"device: {device} ({why})")
+        return run_evaluation(config, students[0], options)
     options["generator"] = torch.Generator(device).manual_seed(config.seed)
     for q in iter(ask_question, "") if question is None else [question]:
         if not q.strip():

@@ -32,27 +32,12 @@ from data.tools.figures import draw_annotation, draw_curves
 from data.tools.files import check_outputs, question_hash, write_jsonl, write_text
 from data.tools.flags import UserError, flag, parse_flags, run_program
 from data.tools.loading import load_data, relabel
-from data.tools.machine import (
-    flops_utilisation,
-    lock_folder,
-    pick_device,
-    send,
-    stop_requests,
-)
+from data.tools.machine import flops_utilisation, lock_folder, pick_device, send, stop_requests
 from data.tools.terminal import printable
 from data.tools.training_log import TrainLog, TrainState, fingerprint
 from model import GPT, gpt_config
 from sample import evaluate, reason
-from scaffold import (
-    N_CLASSES,
-    SIGNALS,
-    Tokenizer,
-    batches,
-    collate,
-    encode_all,
-    show,
-    view,
-)
+from scaffold import N_CLASSES, SIGNALS, Tokenizer, batches, collate, encode_all, show, view
 
 FILES = ["ckpt.pt", "metrics.jsonl", "traces.jsonl", "result.json", "curves.png", "annotation.png"]
 
@@ -68,26 +53,22 @@ class TrainConfig:
     n_val: int = flag(250, "most validation traces to use", high=10**7)
     n_test: int = flag(500, "most test questions to answer at the end", high=10**7)
     tokenizer: str = flag(
-        "pieces",
-        "a vocabulary built from the data (pieces), or GPT-2's, for varied text",
-        choices=("pieces", "gpt2"),
+        "pieces", "a vocabulary built from the data, or GPT-2's", choices=("pieces", "gpt2")
     )
     vocab_size: int = flag(2048, "largest size of a built vocabulary", low=300, high=100000)
     view: str = flag(
         "all",
-        "what to learn of a trace: all; its answer or conclusions only, a shorter rationale; or "
-        "pruned, as sample.py --prune leaves it",
+        "what to learn of a trace: all, its answer, its conclusions, or stages as --prune has them",
         choices=("all", "answer", "conclusions", "pruned"),
     )
     classes: int = flag(
         len(SIGNALS),
-        "classes of signals: 1, 3 (go on, turn, close), the table's, or twice as many (each for "
-        "the first time in its trace, and again)",
+        "classes of signals: 1, 3 (go on, turn, close), all, or twice as many (first time, again)",
         choices=(1, 3, len(SIGNALS), N_CLASSES),
     )
     labels: str = flag(
         "annotated",
-        "signals of the embedded teacher's steps: annotated, or its own (gold), without a fault",
+        "signals of the embedded teacher's steps: annotated, or its own, without a fault",
         choices=("annotated", "gold"),
     )
     shuffle: bool = flag(False, "control: exchange the signals of all training steps")
@@ -95,7 +76,7 @@ class TrainConfig:
     # ---- student
     method: str = flag(
         "scaffold",
-        "learn signals and steps, or the same text without any signal (clone, the baseline)",
+        "learn signals and steps, or the same text without signals, the baseline",
         choices=("scaffold", "clone"),
     )
     beta: float = flag(
@@ -103,8 +84,8 @@ class TrainConfig:
     )
     conditioning: str = flag(
         "embed",
-        "where the signal goes in: the last hidden state (embed, the paper), also the step's "
-        "input tokens (input), the <|step|> that opens it (token), nowhere (none)",
+        "where the signal goes in: the last hidden state (embed, the paper), there and the step's "
+        "input tokens (input), the <|step|> before it (token), nowhere (none)",
         choices=("embed", "input", "token", "none"),
     )
     signal_loss: str = flag(
@@ -112,7 +93,7 @@ class TrainConfig:
     )
     signal_positions: str = flag(
         "boundary",
-        "where the signal loss counts: before the step's first word, or everywhere (the paper)",
+        "where the signal loss counts: before a step's first word, or everywhere (the paper)",
         choices=("boundary", "every"),
     )
     depth: int = flag(4, "layers; the width follows from it", low=1, high=64)
@@ -189,45 +170,25 @@ def prepare_data(config):
     return Data(tokenizer, examples, traces, val_examples, test_rows, annotation)
 
 
-class Stream:
-    """Examples for training, epoch after epoch, the easy tasks first.
-
-    The order is a function of the seed and of how many batches were drawn.
-    """
-
-    def __init__(self, data, config):
-        first_tasks = config.first_tasks.split(",")
-        easy = [e for e in data.examples if data.traces[e.row].task in first_tasks]
-        rng = np.random.default_rng(config.seed)
-        self.easy = self.endless(easy or data.examples, config.batch_size, rng)
-        self.all = self.endless(data.examples, config.batch_size, rng)
-
-    @staticmethod
-    def endless(examples, batch_size, rng):
-        while True:
-            yield from batches(examples, batch_size, rng)
-
-    def skip(self, n_easy, n_all):
-        """Go over the batches that a resumed run has learned already."""
-        for _ in itertools.islice(self.easy, n_easy):
-            pass
-        for _ in itertools.islice(self.all, n_all):
-            pass
+def epochs(examples, batch_size, rng):
+    """Batches without an end. Their order follows from the seed and from how many were drawn."""
+    while True:
+        yield from batches(examples, batch_size, rng)
 
 
 # ------------------------------------------------------------------------------------------ a step
-def learning_rate(progress, config):
+def lr_multiplier(progress, config):
     """Share of the peak rate at progress in [0, 1]: up, flat, down to 0."""
     rise = (progress + 1e-4) / max(config.warmup, 1e-9)
     fall = (1 - progress) / max(config.decay, 1e-9)
     return min(1.0, rise, fall)
 
 
-def set_learning_rates(optimizers, share):
-    """Give every optimizer this share of its peak rate."""
+def set_learning_rates(optimizers, multiplier):
+    """Give every optimizer this multiple of its peak rate."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("peak_lr", group["lr"]) * share
+            group["lr"] = group.setdefault("peak_lr", group["lr"]) * multiplier
 
 
 def backward(forward, micro_batches, config, device, precision=None):
@@ -296,8 +257,7 @@ class Run:
         if checkpoint:
             restore(checkpoint, self.state, self.model, self.optimizers, config)
         self.log = TrainLog(config, self.state, device)
-        self.stream = Stream(data, config)
-        self.stream.skip(self.state.n_easy, self.state.n_all)
+        self.easy_batches, self.all_batches = self.start_batches()
         self.forward = self.model
         if config.compile and is_cuda:
             torch.compiler.reset()  # what earlier runs of this process compiled counts to a limit
@@ -307,15 +267,28 @@ class Run:
         self.precision = torch.autocast("cuda", torch.bfloat16) if is_cuda else nullcontext()
         self.multiple = 64 if is_cuda else 1  # compiled code should meet few lengths
 
+    def start_batches(self):
+        """Batches of the easy tasks, and of all; those that a resumed run has learned are gone."""
+        config, data = self.config, self.data
+        first_tasks = config.first_tasks.split(",")
+        easy = [e for e in data.examples if data.traces[e.row].task in first_tasks]
+        rng = np.random.default_rng(config.seed)
+        easy_batches = epochs(easy or data.examples, config.batch_size, rng)
+        all_batches = epochs(data.examples, config.batch_size, rng)
+        for _ in range(self.state.n_easy):
+            next(easy_batches)
+        for _ in range(self.state.n_all):
+            next(all_batches)
+        return easy_batches, all_batches
+
     def next_batch(self, progress):
         """(examples of the step in all processes, its micro-batches for this process)."""
-        is_easy = progress < self.config.first_share
-        stream = self.stream.easy if is_easy else self.stream.all
         n = self.config.accumulate * parallel.WORLD
-        drawn = [next(stream) for _ in range(n)]
-        if is_easy:
+        if progress < self.config.first_share:
+            drawn = [next(self.easy_batches) for _ in range(n)]
             self.state.n_easy += n
         else:
+            drawn = [next(self.all_batches) for _ in range(n)]
             self.state.n_all += n
         mine = drawn[parallel.RANK :: parallel.WORLD]
         positions, tokenizer = self.config.signal_positions, self.data.tokenizer
@@ -342,9 +315,9 @@ def build_model(config, tokenizer, is_cuda, checkpoint):
         signal_loss=config.signal_loss,
     )
     model = GPT(gpt)
-    n_parameters = sum(p.numel() for p in model.parameters())
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
     shape = f"{gpt.n_layer} layers of {gpt.n_embd}, {gpt.n_head} heads"
-    print(f"{config.method}: {n_parameters / 1e6:.2f}M parameters, {shape}")
+    print(f"{config.method}: {millions:.2f}M parameters, {shape}")
     return model
 
 
@@ -383,7 +356,7 @@ def train(run):
                 log.stop()
             if is_last:
                 break
-            set_learning_rates(run.optimizers, learning_rate(progress, config))
+            set_learning_rates(run.optimizers, lr_multiplier(progress, config))
             examples, micro_batches = run.next_batch(progress)
             losses = backward(run.forward, micro_batches, config, run.device, run.precision)
             norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
@@ -422,8 +395,8 @@ def finish(run, start):
         "flops_utilisation": flops_utilisation(student.model, speed / parallel.WORLD, length),
         "parameters": sum(p.numel() for p in student.model.parameters()),
     }
-    complete = {**result, "config": asdict(config), "torch": torch.__version__}
-    write_text(out / "result.json", json.dumps(complete, indent=1))
+    settings = {"config": asdict(config), "torch": torch.__version__}
+    write_text(out / "result.json", json.dumps(result | settings, indent=1))
     print("\n" + report(result))
     print(f"checkpoint, figures, traces and result: {out}{os.sep}")
 
@@ -449,7 +422,7 @@ def run_training(config, checkpoint=None):
 
 
 def start_grid(config):
-    """Become the program that runs a plan of experiments, each student a process of its own."""
+    """Become the program that runs a plan of experiments."""
     root = str(Path(__file__).parent)
     path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "data.experiments.grid", config.grid]
@@ -460,8 +433,7 @@ def start_grid(config):
 def main(argv=None):
     (config,) = parse_flags(TrainConfig, argv, __doc__.split("\n")[0])
     if parallel.WORLD > 1 and (config.grid or config.minutes):
-        problem = "--grid starts its own processes, and for --minutes the clocks of several differ"
-        raise UserError(f"{problem}: leave them out under torchrun")
+        raise UserError("--grid and --minutes are for one process: leave them out under torchrun")
     if config.grid:
         start_grid(config)
     if config.width % 32:

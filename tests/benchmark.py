@@ -44,7 +44,7 @@ from scaffold import Example, Tokenizer, batches, collate, encode_all  # noqa: E
 from train import (  # noqa: E402
     TrainConfig,
     backward,
-    learning_rate,
+    lr_multiplier,
     set_learning_rates,
     validate,
 )
@@ -243,7 +243,7 @@ class Training:
                 if loss <= goal:
                     return seconds, loss
             start = time.perf_counter()
-            set_learning_rates(self.optimizers, learning_rate(step / n_steps, self.config))
+            set_learning_rates(self.optimizers, lr_multiplier(step / n_steps, self.config))
             self.step(self.batched[step % len(self.batched)])
             if self.is_cuda:
                 torch.cuda.synchronize()
