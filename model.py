@@ -39,6 +39,7 @@ class GPTConfig:
     conditioning: str = "embed"  # or "input", "token", "none": see above
     signal_loss: str = "ce"  # cross-entropy, or "mse": squared distance to the one-hot signal
     padding: int = 0  # rows of the embedding without a token: GPUs like matrices of round sizes
+    answer_opening: tuple = ()  # ids with which a step begins that the gate forces to answer
     conv_width: int = 4  # tokens that the short convolution spans; 1: none, as in Llama
 
 

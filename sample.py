@@ -29,7 +29,7 @@ from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 from data.tools.machine import pick_device
 from data.tools.traces import read_questions
-from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, stands_for
+from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, classes_of, stands_for
 
 
 # ------------------------------------------------------------------------- the method, one question
@@ -50,8 +50,14 @@ def generate(model, tokenizer, question, tau=0.0, max_tokens=1024):
         confidence, signal = model.signal_probs(states)[0, -1].max(-1)
         is_gated = bool(confidence < tau)
         signals[-1] = RESPONSE if is_gated else int(signal)
-        # Given that signal, the student writes the step, token by token, to its terminator.
+        # Given that signal, the student writes the step, token by token, to its terminator. A step
+        # that the gate forces begins as the teacher's answers do.
         start = len(idx)
+        if is_gated:
+            opening = model.config.answer_opening[:room]
+            idx += opening
+            signals += [RESPONSE] * len(opening)
+            room -= len(opening)
         while room and (len(idx) == start or idx[-1] not in (tokenizer.step_id, tokenizer.end_id)):
             hidden = read(model, idx, signals)[0, -1]  # (C,)
             logits = model.token_logits(hidden, torch.tensor(signals[-1]))  # (V,)
@@ -109,6 +115,7 @@ def choose_signals(batch, model, planned, how):
     rows.signal = torch.where(at_boundary, signal, rows.signal)
     rows.probs = torch.where(at_boundary[:, None], probs, rows.probs)
     rows.gated = torch.where(at_boundary, unsure, rows.gated)
+    rows.n_written = torch.where(at_boundary, 0, rows.n_written + 1)
     rows.n_steps = rows.n_steps + at_boundary
 
 
@@ -127,6 +134,7 @@ def decode(model, tokenizer, prompts, flows, method, how):
     n_planned = max(map(len, flows)) + 1
     planned = [flow + [-1] * (n_planned - len(flow)) for flow in flows]
     planned = torch.tensor(planned, device=rows.token.device)
+    opening = torch.tensor([*model.config.answer_opening, -1], device=rows.token.device)
     is_scaffold = method == "scaffold"
     signal_in_token = model.config.conditioning == "token"  # the boundary's own token shows it
     while batch.refill():  # finished rows go out, waiting prompts come in
@@ -137,6 +145,8 @@ def decode(model, tokenizer, prompts, flows, method, how):
             choose_signals(batch, model, planned, how)
         logits = model.token_logits(rows.hidden, rows.signal if is_scaffold else None).float()
         token = pick(logits, how)  # (B,)
+        forced = opening[rows.n_written.clamp(max=len(opening) - 1)]  # (B,)
+        token = torch.where(rows.gated & (forced >= 0), forced, token)
         ends = rows.gated & (token == tokenizer.step_id)  # nothing follows a forced answer
         token = torch.where(ends, tokenizer.end_id, token)
         logp = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
@@ -251,7 +261,7 @@ def evaluate(
     def flow(i):
         """The signals that row i is to be answered with; none: the head decides."""
         if signals == "random":
-            return rng.choices(range(model.config.n_signals), k=64)
+            return rng.choices(classes_of(student.classes), k=64)
         if signals == "predicted":
             return []
         if i not in traces:

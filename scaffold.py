@@ -14,6 +14,7 @@ import dataclasses
 import re
 from collections import Counter
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import tiktoken
@@ -120,6 +121,12 @@ def taxonomy(signals, classes):
     return list(signals)
 
 
+def classes_of(classes):
+    """The classes (list of int) that steps can have in a taxonomy of so many."""
+    every_signal_twice = [*range(len(SIGNALS)), *range(len(SIGNALS))]
+    return sorted(set(taxonomy(every_signal_twice, classes)))
+
+
 # ------------------------------------------------------------------------------------------ steps
 @dataclass(slots=True)
 class Step:
@@ -182,7 +189,7 @@ def steps_of(row):
 
 
 def view(trace, what):
-    """The traces to learn from in place of one trace (list).
+    """The traces to learn from in place of one trace (list); its signals are those of the table.
 
     "all" of it; its "answer" only; its "conclusions" only, a short rationale; or "pruned": one
     trace for each stage, that is, the steps up to a conclusion. Of the stages before only the
@@ -193,20 +200,33 @@ def view(trace, what):
     if what == "answer":
         return [dataclasses.replace(trace, steps=trace.steps[-1:])]
     if what == "conclusions":
-        shown = (signal_of(CONCLUSION), signal_of(RESPONSE))
-        steps = [step for step in trace.steps if signal_of(step.signal) in shown]
-        return [dataclasses.replace(trace, steps=steps)]
-    stages, conclusions, stage = [], [], []
+        steps = [step for step in trace.steps[:-1] if step.signal in (CONCLUSION, RESPONSE)]
+        return [dataclasses.replace(trace, steps=[*steps, trace.steps[-1]])]
+    stages = []
+    conclusions = []
+    stage = []
     for step in trace.steps:
         stage.append(step)
         is_last = step is trace.steps[-1]
-        if is_last or stands_for(step.signal, CONCLUSION):
+        if is_last or step.signal == CONCLUSION:
             steps, n_context = conclusions + stage, len(conclusions)
             stages.append(
                 dataclasses.replace(trace, steps=steps, n_context=n_context, has_answer=is_last)
             )
-            conclusions, stage = [*conclusions, step], []
+            conclusions = [*conclusions, step]
+            stage = []
     return stages
+
+
+def answer_opening(traces):
+    """The words before the answer that most traces share, as "The answer is"; "" where none do."""
+    openings = Counter()
+    for trace in traces:
+        opening, found, _ = trace.steps[-1].text.rpartition(trace.answer)
+        if found:
+            openings[opening.strip()] += 1
+    opening, n = max(openings.items(), key=itemgetter(1), default=("", 0))
+    return opening if n > 1 else ""
 
 
 # -------------------------------------------------------------------------------------- tokenizer
@@ -291,8 +311,10 @@ class Example:
 def encode(trace, tokenizer, row=-1):
     """One Trace as an Example: see the picture at the top of this file.
 
-    The clone reads the same ids, and no signals.
+    The clone reads the same ids, and no signals. Raises ValueError where there is no step to learn.
     """
+    if len(trace.steps) <= trace.n_context:
+        raise ValueError(f"trace {trace.id}: no step to learn")
     ids = tokenizer.encode(trace.question.strip()) + [tokenizer.step_id]
     signals = [NO_SIGNAL] * (len(ids) - 1)
     for i, step in enumerate(trace.steps):

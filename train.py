@@ -37,7 +37,17 @@ from data.tools.terminal import printable
 from data.tools.training_log import TrainLog, TrainState, fingerprint
 from model import GPT, gpt_config
 from sample import evaluate, reason
-from scaffold import N_CLASSES, SIGNALS, Tokenizer, batches, collate, encode_all, show, view
+from scaffold import (
+    N_CLASSES,
+    SIGNALS,
+    Tokenizer,
+    answer_opening,
+    batches,
+    collate,
+    encode_all,
+    show,
+    view,
+)
 
 FILES = ["ckpt.pt", "metrics.jsonl", "traces.jsonl", "result.json", "curves.png", "annotation.png"]
 
@@ -134,14 +144,13 @@ class Data:
     traces: list  # of Trace, for training; Example.row is a place in it
     val_examples: list
     test_rows: list  # of dicts with "question" and "answer"
+    answer_opening: str  # how most of the traces open their answer
     report: dict | None  # of the annotation; None where the data came annotated
 
 
 def prepare_data(config):
     """Load, label and encode everything: the run's Data. Prints what it found."""
     traces, val_traces, test_rows, annotation = load_data(config)
-    relabel(traces, config)
-    relabel(val_traces, config)
     if annotation:
         print(describe(annotation))
     if config.tokenizer == "gpt2":
@@ -149,8 +158,11 @@ def prepare_data(config):
     else:
         texts = [" ".join([t.question, *(" " + step.text for step in t.steps)]) for t in traces]
         tokenizer = Tokenizer.train(texts, config.vocab_size)
+    opening = answer_opening(traces)
     traces = [v for trace in traces for v in view(trace, config.view)]
     val_traces = [v for trace in val_traces for v in view(trace, config.view)]
+    relabel(traces, config)
+    relabel(val_traces, config)
     examples, dropped = encode_all(traces, tokenizer, config.block_size)
     val_examples, val_dropped = encode_all(val_traces, tokenizer, config.block_size)
     val_examples.sort(key=lambda e: len(e.ids))  # little padding
@@ -167,7 +179,7 @@ def prepare_data(config):
         f"{len(examples)} training traces of {length:.0f} tokens, "
         f"vocabulary {tokenizer.vocab_size}"
     )
-    return Data(tokenizer, examples, traces, val_examples, test_rows, annotation)
+    return Data(tokenizer, examples, traces, val_examples, test_rows, opening, annotation)
 
 
 def epochs(examples, batch_size, rng):
@@ -251,7 +263,7 @@ class Run:
         self.config, self.data, self.device = config, data, device
         is_cuda = device.type == "cuda"
         torch.manual_seed(config.seed)
-        self.model = build_model(config, data.tokenizer, is_cuda, checkpoint).to(device)
+        self.model = build_model(config, data, is_cuda, checkpoint).to(device)
         self.optimizers = self.model.optimizers(config.muon_lr, config.adam_lr, fused=is_cuda)
         self.state = TrainState(fingerprint(data.examples), parallel.WORLD)
         if checkpoint:
@@ -299,8 +311,9 @@ class Run:
         return [self.data.traces[e.row].id for e in examples]
 
 
-def build_model(config, tokenizer, is_cuda, checkpoint):
+def build_model(config, data, is_cuda, checkpoint):
     """The untrained student. A resumed run keeps its shape, whatever the device."""
+    tokenizer = data.tokenizer
     padding = -tokenizer.vocab_size % 64 if is_cuda else 0
     if checkpoint:
         padding = checkpoint["gpt"]["padding"]
@@ -313,6 +326,7 @@ def build_model(config, tokenizer, is_cuda, checkpoint):
         n_signals=max(config.classes, len(SIGNALS)),
         conditioning=config.conditioning,
         signal_loss=config.signal_loss,
+        answer_opening=tuple(tokenizer.encode(data.answer_opening)) if data.answer_opening else (),
     )
     model = GPT(gpt)
     millions = sum(p.numel() for p in model.parameters()) / 1e6

@@ -28,12 +28,14 @@ from scaffold import (
     Step,
     Tokenizer,
     Trace,
+    answer_opening,
+    classes_of,
     collate,
     encode,
     taxonomy,
     view,
 )
-from train import TrainConfig, load_data, relabel
+from train import TrainConfig, load_data, prepare_data, relabel
 
 FORMS = ("embed", "input", "token", "none")
 TASKS = ["object_counting", "boolean_expressions"]
@@ -112,6 +114,28 @@ def test_taxonomies_by_hand():
     assert taxonomy(flow, len(SIGNALS)) == flow
     assert taxonomy(flow, N_CLASSES) == fine
     assert NO_SIGNAL >= N_CLASSES
+    assert classes_of(1) == [REASONING]
+    assert classes_of(3) == [CONTRAST, REASONING, RESPONSE]
+    assert classes_of(len(SIGNALS)) == [*range(len(SIGNALS))]
+    assert classes_of(N_CLASSES) == [*range(N_CLASSES)]
+
+
+@pytest.mark.parametrize("what", ["conclusions", "pruned"])
+def test_views_do_not_depend_on_the_taxonomy(what):
+    """Other labels, or none that mean anything, train on the same text."""
+    config = TrainConfig(tasks="object_counting", n_train=40, n_val=4, n_test=1, view=what)
+    expected = [e.ids.tolist() for e in prepare_data(config).examples]
+    others = ({"classes": 1}, {"classes": 3}, {"classes": N_CLASSES}, {"shuffle": True})
+    for options in others:
+        examples = prepare_data(replace(config, **options)).examples
+        assert [e.ids.tolist() for e in examples] == expected
+        assert all(e.loss_mask.any() for e in examples)
+
+
+def test_a_trace_without_a_step_to_learn_is_refused(tokenizer):
+    for steps, n_context in (([], 0), ([Step(CONCLUSION, "c")], 1)):
+        with pytest.raises(ValueError, match="t7"):
+            encode(Trace("q", steps, "a", id="t7", n_context=n_context), tokenizer)
 
 
 def flat_signals(traces):
@@ -204,7 +228,9 @@ def generate_planned(model, tokenizer, question, flow, max_tokens, tau=0.0, prun
         signals[-1] = flow[len(steps)] if is_planned else int(predicted)
         if is_gated:
             signals[-1] = RESPONSE
-        text = []  # token ids of the step
+        text = list(model.config.answer_opening[:room]) if is_gated else []  # ids of the step
+        signals += [signals[-1]] * len(text)
+        room -= len(text)
         while room and (not text or text[-1] not in (tokenizer.step_id, tokenizer.end_id)):
             hidden = sample.read(model, idx + text, signals)[0, -1]
             logits = model.token_logits(hidden, torch.tensor(signals[-1]))
@@ -251,12 +277,45 @@ def test_gate_forces_one_last_answer_step(student):
 
     at_once = reason(model, tokenizer, QUESTIONS, tau=1.0, max_tokens=120)
     assert all([step.signal for step in r.steps] == [RESPONSE] for r in at_once)
+    opening = tokenizer.decode(model.config.answer_opening)
+    assert opening in ("The answer is", "Final answer:", "The final answer is")
+    assert all(r.steps[0].text.startswith(opening) for r in at_once)
 
     flow = [RECALL, REASONING]  # the gate leaves planned steps alone
     flows = [flow] * len(QUESTIONS)
     planned = reason(model, tokenizer, QUESTIONS, tau=1.0, flows=flows, max_tokens=120)
     expected = [generate_planned(model, tokenizer, q, flow, 120, tau=1.0) for q in QUESTIONS]
     assert plain(planned) == expected
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_forced_answer_opens_as_answers_do(form, tokenizer, monkeypatch):
+    """In every form, also with the static cache, and where there is room for a part of it."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    model = random_student(tokenizer, form)
+    model.config.answer_opening = tuple(tokenizer.encode("The answer is"))
+    questions = QUESTIONS[:3]
+    for tau, max_tokens in ((0.3, 40), (1.0, 20), (1.0, 2)):
+        expected = [generate(model, tokenizer, q, tau, max_tokens) for q in questions]
+        assert all(steps[-1][1].startswith("The answer") for steps in expected if tau == 1)
+        for graph_rows in (0, 2):
+            options = {"tau": tau, "max_tokens": max_tokens, "graph_rows": graph_rows}
+            assert plain(reason(model, tokenizer, questions, **options)) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "answer", "opening"),
+    [
+        (["The answer is 4.", "Final answer: 4.", "The answer is 4."], "4", "The answer is"),
+        (["As 4 is even, it is 4.", "As 4 is even, it is 4."], "4", "As 4 is even, it is"),
+        ([r"\boxed{(B)}", r"\boxed{(B)}"], "(B)", r"\boxed{"),
+        (["We found 4.", "Clearly it is 4.", "4"], "4", ""),  # no two alike
+        (["nothing of it", "nothing of it"], "4", ""),  # no answer in it
+    ],
+)
+def test_how_answers_open(texts, answer, opening):
+    traces = [Trace("q", [Step(RESPONSE, text)], answer) for text in texts]
+    assert answer_opening(traces) == opening
 
 
 def test_pruning_reads_what_is_left_anew(student):
@@ -354,6 +413,9 @@ def test_signal_sources(student):
 
     result, records = evaluate(student, rows, signals="random")
     assert {s["signal"] for record in records for s in record["steps"]} == set(SIGNAL_NAMES)
+    _, records = evaluate(replace(student, classes=3), rows, signals="random")
+    trained = {SIGNAL_NAMES[signal] for signal in classes_of(3)}
+    assert {s["signal"] for record in records for s in record["steps"]} == trained
     assert 0 <= result["obedience"] <= 1
 
     ungated, _ = evaluate(student, rows)

@@ -50,6 +50,7 @@ class Rows:
     token: torch.Tensor  # (B,) its newest token, which the model has not read yet
     signal: torch.Tensor  # (B,) signal of its step
     n_steps: torch.Tensor  # (B,) steps that it has begun
+    n_written: torch.Tensor  # (B,) tokens that it has written of its step
     gated: torch.Tensor  # (B,) the gate forced this step: it is the last one
     probs: torch.Tensor  # (B, K) P(signal) before its step
     hidden: torch.Tensor  # (B, C) its last hidden state
@@ -90,6 +91,7 @@ class Batch:
             token=self.full(B, tokenizer.step_id),
             signal=self.full(B, NO_SIGNAL),
             n_steps=self.full(B, 0),
+            n_written=self.full(B, 0),
             gated=self.full(B, False),
             probs=torch.zeros(B, model.config.n_signals, device=self.device),
             hidden=like.new_zeros(B, model.config.n_embd),

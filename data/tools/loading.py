@@ -9,7 +9,7 @@ from data.algorithmic import prepare
 from data.tools import parallel
 from data.tools.flags import UserError
 from data.tools.traces import read_traces, to_trace
-from scaffold import SIGNAL_NAMES, taxonomy
+from scaffold import SIGNAL_NAMES, Step, taxonomy
 
 
 def load_data(config):
@@ -70,8 +70,8 @@ def relabel(traces, config):
     """Give the steps the signals of --classes or, with --shuffle, those of other steps."""
     for trace in traces:
         signals = taxonomy([step.signal for step in trace.steps], config.classes)
-        for step, signal in zip(trace.steps, signals, strict=True):
-            step.signal = signal
+        pairs = zip(signals, trace.steps, strict=True)
+        trace.steps = [Step(signal, step.text) for signal, step in pairs]  # views share steps
     if config.shuffle:
         steps = [step for trace in traces for step in trace.steps]
         rng = np.random.default_rng(config.seed)
