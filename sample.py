@@ -189,13 +189,14 @@ def reason(model, tokenizer, questions, method="scaffold", flows=None, **options
 def search(model, tokenizer, questions, k, choose="vote", method="scaffold", **options):
     """Answer each question k times and keep one Reasoning.
 
-    The scaffold decodes its most probable flows of signals. Given a flow, greedy text is a function
-    of it, so the next flow to try is the most probable way to leave one already tried at one
-    boundary: best first, no flow twice. The clone draws k samples.
+    The scaffold decodes k different flows of signals: first the head's own, then each time another
+    signal at one boundary of a flow tried before, where P(signals up to there) is highest. From
+    there on the head decides, so these need not be the k flows of highest P(whole flow), which only
+    decoding them would tell. The clone draws k samples.
     choose: "vote" takes the most frequent answer (the first of equals), "score" the text with the
     highest mean log-probability of a token.
     """
-    heaps = [[(0.0, [])] for _ in questions]  # of (-log P, first signals of a flow), best first
+    heaps = [[(0.0, [])] for _ in questions]  # of (-log P, first signals of a flow)
     tries = [[] for _ in questions]
     for _ in range(k):
         todo = [i for i, heap in enumerate(heaps) if heap]
@@ -308,7 +309,7 @@ class SampleConfig:
     )
     prune: bool = flag(False, "forget the steps before a conclusion: a shorter context")
     k: int = flag(
-        1, "answers to choose from: flows of signals, or a clone's samples", low=1, high=1000
+        1, "answers to choose from: by other signals, or a clone's samples", low=1, high=1000
     )
     choose: str = flag(
         "vote", "of k answers, the most frequent or the most probable", choices=("vote", "score")

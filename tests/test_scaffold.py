@@ -341,7 +341,7 @@ def cost_of(probs, signals):
     return -sum(math.log(p[s]) for p, s in zip(probs, signals, strict=False))
 
 
-def test_search_tries_the_most_probable_flows_in_order(student, monkeypatch):
+def test_search_leaves_a_tried_flow_where_that_is_most_probable(student, monkeypatch):
     model, tokenizer = student.model, student.tokenizer
     questions = QUESTIONS[:1]
     greedy = reason(model, tokenizer, questions, max_tokens=120)
