@@ -101,6 +101,24 @@ def test_both_losses_against_plain_sums(model, examples, tokenizer):
     assert signal_loss.item() == pytest.approx(expected_signal_loss, rel=1e-4)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.1, 0.7, 1.0])
+def test_beta_weighs_both_losses(beta, model, examples, tokenizer):
+    batch = collate(examples[:3], tokenizer)
+    _, _, targets, signal_targets = batch
+    token_loss, signal_loss = model(*batch)
+    n_tokens, n_signals = (targets >= 0).sum(), (signal_targets >= 0).sum()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    token_grads = torch.autograd.grad(token_loss / n_tokens, parameters, allow_unused=True)
+    signal_loss = model(*batch)[1]
+    signal_grads = torch.autograd.grad(signal_loss / n_signals, parameters, allow_unused=True)
+    backward(model, [batch], TrainConfig(beta=beta), "cpu")
+    for p, token_grad, signal_grad in zip(parameters, token_grads, signal_grads, strict=True):
+        token_grad = torch.zeros_like(p) if token_grad is None else token_grad
+        signal_grad = torch.zeros_like(p) if signal_grad is None else signal_grad
+        expected = (1 - beta) * token_grad + beta * signal_grad
+        torch.testing.assert_close(p.grad, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_clone_reads_no_signal(model, examples, tokenizer):
     idx, signals, targets, signal_targets = collate(examples[:4], tokenizer)
     clone_loss, signal_loss = model(idx, None, targets, signal_targets)

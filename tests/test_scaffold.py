@@ -149,6 +149,10 @@ def test_shuffled_labels_keep_their_frequencies(traces):
     assert sorted(signals) == sorted(shuffled)
     n_equal = sum(a == b for a, b in zip(signals, shuffled, strict=True))
     assert 0.1 < n_equal / len(signals) < 0.5
+    for places in (-2, -1, 1, 2):  # nor are they another step's by a rule
+        moved = signals[places:] + signals[:places]
+        n_equal = sum(a == b for a, b in zip(moved, shuffled, strict=True))
+        assert n_equal / len(signals) < 0.5
 
 
 def test_gold_labels_are_the_teachers():
@@ -388,16 +392,25 @@ def test_a_clone_samples_its_answers(student):
         assert once.tokens < thrice.tokens <= 3 * 40
 
 
-@pytest.mark.parametrize("choose, answer", [("vote", "7"), ("score", "3")])
-def test_vote_and_score_choose_by_hand(choose, answer, monkeypatch):
+@pytest.mark.parametrize(
+    ("choose", "answers", "chosen"),
+    [
+        ("vote", "7 3 7", "7"),
+        ("vote", "3 7 7", "7"),
+        ("vote", "7 3 5", "7"),  # the first of equals, the head's own flow
+        ("score", "7 3 7", "3"),
+    ],
+)
+def test_vote_and_score_choose_by_hand(choose, answers, chosen, monkeypatch):
     def reasoning(answer, logp):
         step = Step(RESPONSE, f"The answer is {answer}.")
         return Reasoning([step], [[0.1] * len(SIGNALS)], tokens=4, logp=logp, finished=True)
 
-    draws = iter([reasoning("7", -4.0), reasoning("3", -1.0), reasoning("7", -9.0)])
+    logps = (-4.0, -1.0, -9.0)
+    draws = map(reasoning, answers.split(), logps)
     monkeypatch.setattr(sample, "reason", lambda *_, **__: [next(draws)])
     (best,) = search(None, None, ["question"], 3, choose)
-    assert best.answer == answer
+    assert best.answer == chosen
     assert best.tokens == 3 * 4
 
 

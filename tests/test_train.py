@@ -12,7 +12,8 @@ from conftest import TINY
 from data.algorithmic import prepare
 from data.algorithmic.check import check
 from data.benchmarks.answers import extract
-from data.tools.evaluation import score
+from data.tools.batch import Reasoning
+from data.tools.evaluation import make_record, obedience, score
 from data.tools.files import read_jsonl, write_jsonl
 from scaffold import (
     ADDITION,
@@ -23,6 +24,8 @@ from scaffold import (
     RECALL,
     RESPONSE,
     SIGNAL_NAMES,
+    SIGNALS,
+    Step,
     keyword_signal,
 )
 
@@ -55,6 +58,36 @@ def test_same_seed_same_weights(tmp_path):
     a, b, c = weights
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    config = train.TrainConfig(warmup=0.1, decay=0.4)
+    rates = [train.lr_multiplier(i / 20, config) for i in range(21)]
+    assert rates[0] < 0.01
+    assert rates[1] == pytest.approx(0.501)
+    assert rates[2:13] == [1.0] * 11  # from progress 0.1 to 0.6
+    assert rates[16] == pytest.approx(0.5)
+    assert rates[20] == 0
+
+
+def test_easy_tasks_come_first():
+    flags = {"first_tasks": "object_counting", "first_share": 0.25, "accumulate": 2}
+    tasks = "object_counting,boolean_expressions"
+    config = train.TrainConfig(
+        tasks=tasks, n_train=60, n_val=1, n_test=1, depth=1, device="cpu", **flags
+    )
+    data = train.prepare_data(config)
+    run = train.Run(config, data, torch.device("cpu"))
+
+    def tasks_of_a_step(progress):
+        examples, micro_batches = run.next_batch(progress)
+        assert len(micro_batches) == 2
+        return {data.traces[e.row].task for e in examples}
+
+    for _ in range(4):
+        assert tasks_of_a_step(0.2) == {"object_counting"}
+    assert tasks_of_a_step(0.25) == {"object_counting", "boolean_expressions"}
+    assert (run.state.n_easy, run.state.n_all) == (8, 2)
 
 
 def test_time_budget(tmp_path):
@@ -136,6 +169,27 @@ def test_scores_recomputed_by_hand():
     assert scores["signal_accuracy"] == (3 + 1) / (4 + 4)
     assert scores["signals_kept"] == (4 + 4) / (5 + 5)
     assert scores["obedience"] == 8 / 16
+
+
+def test_an_erroneous_path_has_a_wrong_answer_or_a_wrong_step():
+    row, _ = prepare.rows(["object_counting"], "test", 1)[0]
+    steps = [Step(REASONING, text) for text in row["trace"].split("\n\n")]
+    probs = [[0.1] * len(SIGNALS)] * len(steps)
+    right = Reasoning(steps, probs, finished=True)
+    assert make_record(row, right)["erroneous"] is False
+    assert make_record({**row, "answer": "99"}, right)["erroneous"] is True
+    leap = Reasoning(steps[:1] + steps[2:], probs[1:], finished=True)
+    assert make_record(row, leap)["correct"] is True
+    assert make_record(row, leap)["erroneous"] is True
+
+
+def test_obedience_by_hand(student):
+    """The last step, which the annotator names for its place, does not count."""
+    texts = ["But no.", "So it is 1.", "Also, 2.", "The answer is 1."]
+    flow = [CONTRAST, CONCLUSION, RECALL, RESPONSE]
+    steps = [Step(signal, text) for signal, text in zip(flow, texts, strict=True)]
+    assert obedience(student, {5: Reasoning(steps)}) == {5: (2, 3)}
+    assert obedience(student, {0: Reasoning(steps[3:])}) == {0: (0, 0)}
 
 
 def test_a_gold_trace_is_right_and_without_a_step_it_is_not():
