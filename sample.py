@@ -238,6 +238,14 @@ def choose_one(found, choose):
     return dataclasses.replace(best, tokens=sum(r.tokens for r in found))
 
 
+def ask(student, questions, flows=None, k=1, choose="vote", **options):
+    """A Student's Reasonings on questions: by `reason` or, with k above 1, by `search`."""
+    model, tokenizer, method = student.model, student.tokenizer, student.method
+    if k > 1:
+        return search(model, tokenizer, questions, k, choose, method, **options)
+    return reason(model, tokenizer, questions, method, flows, **options)
+
+
 # -------------------------------------------------------------------------------------- evaluation
 def evaluate(
     student, rows, batch_size=64, seed=0, signals="predicted", k=1, choose="vote", compile=True,
@@ -249,8 +257,7 @@ def evaluate(
     or "random" ones. k and choose: see `search`. compile: use CUDA graphs where there is CUDA.
     options: the fields of Decoding. Raises UserError for signals that there are none of.
     """
-    model, tokenizer, method = student.model, student.tokenizer, student.method
-    device = model.lm_head.weight.device
+    method, device = student.method, student.model.lm_head.weight.device
     use_graphs = compile and device.type == "cuda"
     options["generator"] = torch.Generator(device).manual_seed(seed)
     options["graph_rows"] = batch_size if use_graphs else 0
@@ -272,14 +279,10 @@ def evaluate(
 
     def answer(numbers):
         """Reasonings for row numbers; a question too long to read goes unanswered."""
-        lengths = [len(tokenizer.encode(rows[i]["question"].strip())) for i in numbers]
-        pairs = zip(numbers, lengths, strict=True)
-        short = [i for i, length in pairs if length + 1 < model.config.block_size]
+        lengths = {i: len(student.tokenizer.encode(rows[i]["question"].strip())) for i in numbers}
+        short = [i for i in numbers if lengths[i] + 1 < student.model.config.block_size]
         questions = [rows[i]["question"] for i in short]
-        if k > 1:
-            found = search(model, tokenizer, questions, k, choose, method, **options)
-        else:
-            found = reason(model, tokenizer, questions, method, [*map(flow, short)], **options)
+        found = ask(student, questions, [*map(flow, short)], k, choose, **options)
         by_row = dict(zip(short, found, strict=True))
         return [by_row.get(i, Reasoning()) for i in numbers]
 
@@ -350,14 +353,6 @@ def run_evaluation(config, student, options):
     print(f"every trace with its verdicts: {out}")
 
 
-def answer_one(config, student, question, flow, options):
-    """The Reasoning of one student on one question."""
-    model, tokenizer, method = student.model, student.tokenizer, student.method
-    if config.k > 1:
-        return search(model, tokenizer, [question], config.k, config.choose, method, **options)[0]
-    return reason(model, tokenizer, [question], method, [flow], **options)[0]
-
-
 def main(argv=None):
     positional = Positional("question", "a question; none: asks for questions", "?")
     description = __doc__.split("\n")[0]
@@ -379,7 +374,8 @@ def main(argv=None):
     for q in iter(ask_question, "") if question is None else [question]:
         if not q.strip():
             raise UserError("the question is empty")
-        reasonings = [answer_one(config, student, q, flow, options) for student in students]
+        settings = config.k, config.choose
+        reasonings = [ask(student, [q], [flow], *settings, **options)[0] for student in students]
         if config.compare:
             print(side_by_side(paths, students, reasonings, q))
         else:

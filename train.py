@@ -36,7 +36,7 @@ from data.tools.machine import flops_utilisation, lock_folder, pick_device, send
 from data.tools.terminal import printable
 from data.tools.training_log import TrainLog, TrainState, fingerprint
 from model import GPT, gpt_config
-from sample import evaluate, reason
+from sample import ask, evaluate
 from scaffold import (
     N_CLASSES,
     SIGNALS,
@@ -395,8 +395,7 @@ def finish(run, start):
     for row in rows[:3]:
         question = row["question"]
         print("\n" + printable(f"{question}  (right: {row['answer']})"))
-        reasoning = reason(student.model, student.tokenizer, [question], config.method)[0]
-        print("\n".join(show_reasoning(reasoning, question)))
+        print("\n".join(show_reasoning(ask(student, [question])[0], question)))
     speed = student.tokens_per_second
     length = np.mean([len(e.ids) for e in run.data.examples])
     validation = [m for m in state.metrics if m["split"] == "val"]
