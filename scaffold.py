@@ -311,10 +311,8 @@ class Example:
 def encode(trace, tokenizer, row=-1):
     """One Trace as an Example: see the picture at the top of this file.
 
-    The clone reads the same ids, and no signals. Raises ValueError where there is no step to learn.
+    The clone reads the same ids, and no signals.
     """
-    if len(trace.steps) <= trace.n_context:
-        raise ValueError(f"trace {trace.id}: no step to learn")
     ids = tokenizer.encode(trace.question.strip()) + [tokenizer.step_id]
     signals = [NO_SIGNAL] * (len(ids) - 1)
     for i, step in enumerate(trace.steps):
@@ -328,7 +326,13 @@ def encode(trace, tokenizer, row=-1):
 
 
 def encode_all(traces, tokenizer, block_size):
-    """(examples, number dropped): a trace of more than block_size positions is never cut."""
+    """(examples, number dropped): a trace of more than block_size positions is never cut.
+
+    Raises UserError for a trace without a step to learn.
+    """
+    for trace in traces:
+        if len(trace.steps) <= trace.n_context:
+            raise UserError(f"trace {trace.id}: there is no step to learn")
     examples = [encode(trace, tokenizer, i) for i, trace in enumerate(traces)]
     short_enough = [e for e in examples if len(e.signals) <= block_size]
     return short_enough, len(examples) - len(short_enough)

@@ -32,6 +32,7 @@ from scaffold import (
     classes_of,
     collate,
     encode,
+    encode_all,
     taxonomy,
     view,
 )
@@ -134,8 +135,8 @@ def test_views_do_not_depend_on_the_taxonomy(what):
 
 def test_a_trace_without_a_step_to_learn_is_refused(tokenizer):
     for steps, n_context in (([], 0), ([Step(CONCLUSION, "c")], 1)):
-        with pytest.raises(ValueError, match="t7"):
-            encode(Trace("q", steps, "a", id="t7", n_context=n_context), tokenizer)
+        with pytest.raises(UserError, match="t7"):
+            encode_all([Trace("q", steps, "a", id="t7", n_context=n_context)], tokenizer, 64)
 
 
 def flat_signals(traces):
