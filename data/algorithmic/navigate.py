@@ -1,6 +1,6 @@
 """Navigate (BBH): follow the instructions; do they lead back to the starting point?
 
-Hard: the facing turns what the next steps mean, and both coordinates have to be kept. An example:
+Hard: a turn changes what the next steps mean, and two coordinates have to be kept. An example:
 
     If you follow these instructions, do you return to the starting point? Always face forward.
     Take 2 steps left. Take 4 steps right.
@@ -12,47 +12,39 @@ Hard: the facing turns what the next steps mean, and both coordinates have to be
 """
 
 import re
-from itertools import pairwise
 
 from data.algorithmic.common import COUNT, DIGITS, Family, Problem, advance, number, say, tidy
 from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
 
 ASK = "If you follow these instructions, do you return to the starting point? "
-COMPASS = ["forward", "right", "backward", "left"]  # clockwise; right is +x, forward is +y
+COMPASS = ["forward", "right", "backward", "left"]  # a direction is an index of this list
 UNIT = [(0, 1), (1, 0), (0, -1), (-1, 0)]  # (x, y) of one step in each direction
 
 # ---------------------------------------------------------------------------------- the teacher
 # A move is (steps, direction): so many steps in that direction; 0 steps: a turn to face it.
-TURNS = {1: "right", 2: "around", 3: "left"}  # by quarter turns clockwise
-HOME = "I [end|finish|stop] at ({x}, {y}), [back at the start|which is the starting point]"
-AWAY = "I [end|finish|stop] at ({x}, {y}), [away from the start|not at the starting point]"
+TURNS = ["", "right", "around", "left"]  # by quarter turns clockwise
 
 
 def walk(moves):
     """(x, y) before the first and after every move."""
     places = [(0, 0)]
-    for steps, direction in moves:
+    for k, direction in moves:
         x, y = places[-1]
         dx, dy = UNIT[direction]
-        places.append((x + steps * dx, y + steps * dy))
+        places.append((x + k * dx, y + k * dy))
     return places
-
-
-def turn(rng, facing):
-    """A move that turns right, around or left."""
-    return 0, (facing + rng.choice((1, 2, 3))) % 4
 
 
 def ramble(rng, n, strafing):
     """n moves to anywhere; when strafing, one always faces forward."""
     moves = []
     facing = 0
-    while len(moves) < n:
+    for _ in range(n):
         if strafing:
             moves.append((rng.randint(1, 10), rng.randrange(4)))
         elif rng.random() < 0.35:
-            moves.append(turn(rng, facing))
-            facing = moves[-1][1]
+            facing = (facing + rng.randint(1, 3)) % 4
+            moves.append((0, facing))
         else:
             moves.append((rng.randint(1, 10), facing))
     return moves
@@ -67,13 +59,13 @@ def way_home(rng, moves, strafing):
     for offset, direction in ((x, 1), (y, 0)):
         if offset > 0:
             direction += 2  # the opposite one
-        left = max(0, abs(offset) + miss) if offset else 0  # steps still to go
-        if left and not strafing and facing != direction:
+        left = abs(offset) + miss if offset else 0  # steps still to go
+        if left > 0 and not strafing and facing != direction:
             way.append((0, direction))
             facing = direction
-        while left:
+        while left > 0:
             way.append((min(left, 10), direction))
-            left -= way[-1][0]
+            left -= 10
     return way
 
 
@@ -86,23 +78,8 @@ def random_moves(rng, n, strafing):
         if strafing:
             rng.shuffle(moves)
         elif rng.random() < 0.2:
-            moves.append(turn(rng, moves[-1][1]))
+            moves.append((0, (moves[-1][1] + rng.randint(1, 3)) % 4))
     return moves
-
-
-def go(rng, count, direction, last, before, after):
-    """The teacher's step for going in a direction after the last one: (signal, body)."""
-    if last is None or (direction - last) % 2:
-        signal = REASONING
-    else:
-        signal = ADDITION if direction == last else CONTRAST
-    axis = 1 - direction % 2
-    a, b = before[axis], after[axis]
-    n = abs(b - a)
-    words = {"count": count, "side": COMPASS[direction], "s": "s" if n == 1 else ""}
-    total = {"axis": "xy"[axis], "a": a, "op": "+" if b > a else "-", "n": n, "b": b}
-    template = "{count} {side} [take{s}|bring{s}|move{s}] {axis} to {a} {op} {n} = {b}"
-    return signal, say(rng, template, **words, **total)
 
 
 def make(rng, n):
@@ -115,24 +92,36 @@ def make(rng, n):
     steps = [(RECALL, start if strafing else start + ", facing forward")]
     facing = 0
     last = None  # the direction gone last
-    for (k, direction), (before, after) in zip(moves, pairwise(places), strict=True):
+    for i, (k, direction) in enumerate(moves):
+        side = COMPASS[direction]
         if k == 0:
             word = TURNS[(direction - facing) % 4]
             facing = direction
             told.append(f"Turn {word}.")
-            template = "turning {turn} [means I face|I now face|leaves me facing] {side}"
             signal = CONTRAST if word == "around" else REASONING
-            steps.append((signal, say(rng, template, turn=word, side=COMPASS[facing])))
+            template = "turning {word} [means I face|I now face|leaves me facing] {side}"
+            steps.append((signal, say(rng, template, word=word, side=side)))
         else:
             count = f"{k} step" if k == 1 else f"{k} steps"
-            told.append(f"Take {count} {COMPASS[direction]}." if strafing else f"Take {count}.")
-            steps.append(go(rng, count, direction, last, before, after))
+            told.append(f"Take {count} {side}." if strafing else f"Take {count}.")
+            signal = {direction: ADDITION, (direction + 2) % 4: CONTRAST}.get(last, REASONING)
             last = direction
+            axis = 1 - direction % 2
+            a, b = places[i][axis], places[i + 1][axis]
+            total = f"{'xy'[axis]} to {a} {'+' if b > a else '-'} {k} = {b}"
+            verb = "[takes|brings|moves]" if k == 1 else "[take|bring|move]"
+            template = "{count} {side} " + verb + " {total}"
+            steps.append((signal, say(rng, template, count=count, side=side, total=total)))
     x, y = places[-1]
-    at_home = x == y == 0
-    steps.append((CONCLUSION, say(rng, HOME if at_home else AWAY, x=x, y=y)))
-    question = ASK + " ".join(told) + "\nOptions:\n- Yes\n- No"
-    return Problem(question, "Yes" if at_home else "No", steps)
+    if x == y == 0:
+        answer = "Yes"
+        place = "[back at the start|which is the starting point]"
+    else:
+        answer = "No"
+        place = "[away from the start|not at the starting point]"
+    template = "I [end|finish|stop] at ({x}, {y}), " + place
+    steps.append((CONCLUSION, say(rng, template, x=x, y=y)))
+    return Problem(f"{ASK}{' '.join(told)}\nOptions:\n- Yes\n- No", answer, steps)
 
 
 # ---------------------------------------------------------------------------------- the checker
@@ -143,9 +132,9 @@ QUESTION = rf"""{re.escape(ASK)}
     (?:Always\ face\ forward\.\ )?
     (?P<told>(?:{INSTRUCTION})+)
     (?:Options:\ -\ Yes\ -\ No)?"""
-QUARTERS = {"right": 1, "around": 2, "back": 2, "left": 3}
-DIRECTIONS = {"forward": 0, "ahead": 0, "right": 1, "backward": 2, "back": 2, "left": 3}
 SIDE = "(?:forward|ahead|right|backward|back|left)"
+# Quarter turns clockwise; a direction is the turn from forward to it.
+TURN = {"forward": 0, "ahead": 0, "right": 1, "backward": 2, "back": 2, "around": 2, "left": 3}
 
 
 class Checker:
@@ -170,9 +159,20 @@ class Checker:
           the\ (?:start(?:ing\ point|\ point)?|origin)\b)
     """
 
-    def __init__(self, todo, places):
-        self.todo = todo  # of quarter turns, or (steps, direction)
-        self.places = places  # (x, y, facing) before the first and after every one of todo
+    def __init__(self, told):
+        self.todo = []  # of quarter turns, or (steps, direction)
+        x = y = facing = 0
+        self.places = [(x, y, facing)]  # places[i]: after i of todo
+        for turn, k, side in told:
+            if turn:
+                self.todo.append(TURN[turn])
+                facing = (facing + TURN[turn]) % 4
+            else:
+                direction = TURN[side] if side else facing
+                self.todo.append((int(k), direction))
+                x += int(k) * UNIT[direction][0]
+                y += int(k) * UNIT[direction][1]
+            self.places.append((x, y, facing))
         self.done = 0  # so many of todo
 
     def judge(self, claims):
@@ -196,10 +196,10 @@ class Checker:
     def judge_move(self, claim):
         """A move has to be the next one told."""
         if claim["turn"]:
-            move = QUARTERS[claim["turn"].lower()]
+            move = TURN[claim["turn"].lower()]
         else:
             side = claim["side"]
-            direction = DIRECTIONS[side.lower()] if side else self.places[self.done][2]
+            direction = TURN[side.lower()] if side else self.places[self.done][2]
             move = (number(claim["k"]), direction)
         self.done, reason = advance(self.todo, self.done, move)
         if self.due:
@@ -223,9 +223,8 @@ class Checker:
         x, y, facing = self.places[self.done]
         if claim["x"] and (int(claim["x"]), int(claim["y"])) != (x, y):
             yield f"says {claim[0]}, but it is ({x}, {y})"
-        if claim["heading"] and DIRECTIONS[claim["heading"].lower()] != facing:
-            yield f"says '{claim[0]}' wrongly"
-        if claim["home"] and bool(claim["not"]) == (x == y == 0):
+        turned = claim["heading"] and TURN[claim["heading"].lower()] != facing
+        if turned or (claim["home"] and bool(claim["not"]) == (x == y == 0)):
             yield f"says '{claim[0]}' wrongly"
         if claim["end"] and self.done < len(self.todo):
             yield "stops before the last instruction"
@@ -239,22 +238,7 @@ class Checker:
 def read_question(question):
     """A checker of the question's steps, or None."""
     m = re.fullmatch(QUESTION, tidy(question), re.VERBOSE)
-    if not m:
-        return None
-    todo = []
-    places = [(0, 0, 0)]
-    for turn_word, k, side in re.findall(INSTRUCTION, m["told"], re.VERBOSE):
-        x, y, facing = places[-1]
-        if turn_word:
-            todo.append(QUARTERS[turn_word])
-            facing = (facing + QUARTERS[turn_word]) % 4
-        else:
-            direction = DIRECTIONS[side] if side else facing
-            todo.append((int(k), direction))
-            x += int(k) * UNIT[direction][0]
-            y += int(k) * UNIT[direction][1]
-        places.append((x, y, facing))
-    return Checker(todo, places)
+    return Checker(re.findall(INSTRUCTION, m["told"], re.VERBOSE)) if m else None
 
 
 FAMILY = Family("navigate", make, read_question, lengths=(2, 7))
