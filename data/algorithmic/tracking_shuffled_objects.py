@@ -20,97 +20,27 @@ Hard: every swap starts from what the swaps before it left. An example of three 
 """
 
 import re
-from dataclasses import dataclass
 
-from data.algorithmic.common import (
-    BOOKS,
-    COLORS,
-    PARTNERS,
-    POSITIONS,
-    SHUFFLERS,
-    Family,
-    Problem,
-    advance,
-    any_of,
-    listing,
-    say,
-)
+from data.algorithmic.common import WORDS, Family, Problem, advance, any_of, listing, say
 from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
 
 
 # ---------------------------------------------------------------------------------- the teacher
-@dataclass
-class Setting:
-    opening: str
-    holds: str
-    things: list  # of str
-    custom: str
-    swap: str
-    closing: str
-
-
-SETTINGS = [
-    Setting(
-        "are dancers at a square dance. At the start of a song, they each have a partner",
-        "is dancing with",
-        PARTNERS,
-        "Throughout the song, the dancers often trade partners.",
-        "switch partners",
-        "At the end of the dance, {} is dancing with",
-    ),
-    Setting(
-        "are on the same team in a soccer match. "
-        "At the start of the match, they are each assigned to a position",
-        "is playing",
-        POSITIONS,
-        "As the game progresses, pairs of players occasionally swap positions.",
-        "trade positions",
-        "At the end of the match, {} is playing",
-    ),
-    Setting(
-        "are playing a game. At the start of the game, they are each holding a ball",
-        "has a",
-        [f"{color} ball" for color in COLORS],
-        "As the game progresses, pairs of players trade balls.",
-        "swap balls",
-        "At the end of the game, {} has the",
-    ),
-    Setting(
-        "are holding a white elephant gift exchange. "
-        "At the start of the event, they are each holding a present of a different color",
-        "has a",
-        [f"{color} present" for color in COLORS] + ["pink ball", "orange ball", "black ball"],
-        "As the event progresses, pairs of people swap gifts.",
-        "swap their gifts",
-        "At the end of the event, {} has the",
-    ),
-    Setting(
-        "are friends and avid readers who occasionally trade books. "
-        "At the start of the semester, they each buy one new book",
-        "gets",
-        BOOKS,
-        "As the semester proceeds, they start trading around the new books.",
-        "swap books",
-        "At the end of the semester, {} has",
-    ),
-]
-
-
 def make(rng, n):
     """A problem of n people and n swaps."""
-    setting = rng.choice(SETTINGS)
-    people = SHUFFLERS[:n]
-    things = rng.sample(setting.things, n)
+    story = rng.choice(WORDS["shuffles"])
+    people = WORDS["shufflers"][:n]
+    things = rng.sample(WORDS[story["things"]], n)
     has = dict(zip(people, things, strict=True))
-    held = listing([f"{person} {setting.holds} {thing}" for person, thing in has.items()])
+    held = listing([f"{person} {story['holds']} {thing}" for person, thing in has.items()])
     steps = [(RECALL, listing([f"{person} has {thing}" for person, thing in has.items()]))]
-    told = [setting.custom]
+    told = []
     previous = set()
     for i in range(n):
         a, b = rng.sample(people, 2)
         has[a], has[b] = has[b], has[a]
         order = {0: "First", n - 1: "Finally"}.get(i, "Then")
-        told.append(f"{order}, {a} and {b} {setting.swap}.")
+        told.append(f"{order}, {a} and {b} {story['swap']}.")
         signal = REASONING
         if {a, b} == previous:  # turns the last swap back
             signal = CONTRAST
@@ -124,13 +54,13 @@ def make(rng, n):
         previous = {a, b}
 
     asked = rng.choice(people)
-    told.append(setting.closing.format(asked))
     options = [f"({letter}) {thing}" for letter, thing in zip("ABCDEFG", things, strict=False)]
     answer = options[things.index(has[asked])][:3]
     template = "{p} [ends up with|finally has|ends with] {x}, [which is|that is|option] {o}"
     steps.append((CONCLUSION, say(rng, template, p=asked, x=has[asked], o=answer)))
-    lines = [f"{listing(people)} {setting.opening}: {held}.", " ".join(told), "Options:", *options]
-    return Problem("\n".join(lines), answer, steps)
+    opening = story["opening"].format(people=listing(people), held=held)
+    closing = story["closing"].format(swaps=" ".join(told), asked=asked)
+    return Problem("\n".join([opening, closing, "Options:", *options]), answer, steps)
 
 
 # ---------------------------------------------------------------------------------- the checker
@@ -141,12 +71,8 @@ QUESTION = re.compile(
     Options:\n(?P<options>(?:\([A-Z]\)\ [^\n]+(?:\n|$))+)""",
     re.VERBOSE,
 )
-HOLDS = re.compile(
-    r"(?:^|,\ |and\ )(\w+)\ (?:is\ dancing\ with|is\ playing|has\ an?|gets)\ (.+?)(?=,\ |$)",
-    re.VERBOSE,
-)
-SWAP = re.compile(r"\b(\w+) and (\w+) (?:swap|switch|trade)\b")
-OPTION = re.compile(r"\((\w)\) (.+)")
+HOLDS = r"(?:^|, |and )(\w+) (?:is dancing with|is playing|has an?|gets) (.+?)(?=, |$)"
+SWAP = r"\b(\w+) and (\w+) (?:swap|switch|trade)\b"
 
 
 class Checker:
@@ -175,7 +101,7 @@ class Checker:
               |(?:now\ |then\ )?(?:has|holds|gets|got|plays
                                   |is\ (?:now\ )?(?:playing|dancing\ with|holding)))
             (?:\ now)?(?:\ the|\ an?)?\ (?P<what>{thing})
-          | (?:\boption\ )?\((?P<letter>[A-Z])\)|\boption\ (?P<letter2>[A-Z])\b
+          | (?:\boption\ )?\([A-Z]\)|\boption\ [A-Z]\b  # (C)
         """
 
     def judge(self, claims):
@@ -186,10 +112,10 @@ class Checker:
             if claim["a"]:
                 yield from self.judge_swap(claim)
             elif claim["who"]:
-                yield from self.judge_thing(claim, claim["who"])
+                yield from self.judge_thing(claim)
             elif self.done < len(self.pairs):
                 yield "stops before the last swap"
-            elif (claim["letter"] or claim["letter2"]).upper() != self.letter:
+            elif claim[0].rstrip(")")[-1].upper() != self.letter:
                 yield f"says {claim[0]}, but {self.states[-1][self.asked]} is ({self.letter})"
         if self.due:
             yield "does not say who has what then"
@@ -205,8 +131,9 @@ class Checker:
         self.due = pair
         self.swapped = True
 
-    def judge_thing(self, claim, who):
+    def judge_thing(self, claim):
         """What somebody has has to be true after the swaps so far."""
+        who = claim["who"]
         thing = self.states[self.done][who]
         at_end = self.done == len(self.pairs)
         if claim["what"].lower() != thing.lower():
@@ -214,7 +141,8 @@ class Checker:
         elif claim["last"] and not at_end:
             yield "stops before the last swap"
         self.due = self.due - {who}
-        self.concluded |= who == self.asked and at_end and not self.swapped
+        if who == self.asked and at_end and not self.swapped:
+            self.concluded = True
 
     def conclude(self):
         """(the true answer, what is missing for it)"""
@@ -226,11 +154,12 @@ def read_question(question):
     m = QUESTION.fullmatch(question)
     if not m:
         return None
-    has = dict(HOLDS.findall(m["start"]))
-    pairs = SWAP.findall(m["swaps"])
-    letters = {thing.strip(): letter for letter, thing in OPTION.findall(m["options"])}
-    people = {m["asked"]}.union(*pairs)
-    if not pairs or not people <= set(has) or not set(has.values()) <= set(letters):
+    has = dict(re.findall(HOLDS, m["start"]))
+    pairs = re.findall(SWAP, m["swaps"])
+    options = re.findall(r"\((\w)\) (.+)", m["options"])
+    letters = {thing.strip(): letter for letter, thing in options}
+    holders_known = {m["asked"]}.union(*pairs) <= set(has)
+    if not pairs or not holders_known or not set(has.values()) <= set(letters):
         return None
     return Checker(has, pairs, m["asked"], letters)
 
