@@ -15,7 +15,9 @@ the words just written, and its signal can be predicted in one look. An example 
         RESPONSE    Final answer: 2.
 """
 
+import json
 import re
+from pathlib import Path
 
 from data.algorithmic.common import (
     COUNT,
@@ -71,9 +73,7 @@ def draw_items(rng, asked, n):
     """[((singular, plural), category), ...]; where objects are asked for, of nothing else."""
     n_others = 0 if asked == "objects" else rng.choice((0, 1, 1, 2, 3))
     n_others = min(n_others, (n - 1) // 2)
-    others = [
-        (item, category) for category in ITEMS if category != asked for item in ITEMS[category]
-    ]
+    others = [(item, kind) for kind in ITEMS if kind != asked for item in ITEMS[kind]]
     items = [(item, asked) for item in rng.sample(ITEMS[asked], n - n_others)]
     items += rng.sample(others, n_others)
     rng.shuffle(items)
@@ -85,30 +85,8 @@ def with_article(noun):
 
 
 # ---------------------------------------------------------------------------------- the checker
-NOUNS = {  # the checker's own, more than the teacher's; _ stands for a space
-    "fruit": """
-        apple apricot banana blackberry blueberry cherry coconut cranberry date fig grape grapefruit
-        guava kiwi lemon lime mango melon nectarine orange papaya peach pear pineapple plum
-        pomegranate raspberry strawberry tangerine watermelon""",
-    "vegetable": """
-        artichoke asparagus beet beetroot bell_pepper broccoli cabbage carrot cauliflower celery
-        cucumber eggplant garlic head_of_broccoli kale leek lettuce lettuce_head onion parsnip pea
-        potato pumpkin radish shallot spinach squash stalk_of_celery sweet_potato turnip yam
-        zucchini""",
-    "animal": """
-        bear bee bird camel cat chicken cow crow deer dog donkey duck elephant fish fox frog geese
-        goat goose hamster hen horse lion lizard llama mice monkey mouse owl pig pony rabbit rat
-        sheep snail snake spider squirrel tiger toad turkey turtle whale wolf zebra""",
-    "musical instrument": """
-        accordion bagpipe banjo bassoon cello clarinet cymbal drum fiddle flute guitar harmonica
-        harp lute mandolin oboe organ piano piccolo recorder saxophone sitar tambourine trombone
-        trumpet tuba ukulele viola violin xylophone""",
-    "object": """
-        bed bench bookcase book car chair clock couch cup desk door dresser fridge kettle lamp
-        microwave mirror oven pen phone pillow radio rug shelf sofa stool stove table telephone
-        television toaster vase wardrobe window""",
-}
-CATEGORIES = {noun.replace("_", " "): name for name in NOUNS for noun in NOUNS[name].split()}
+WORDS = json.loads(Path(__file__).with_name("checker_words.json").read_text(encoding="utf-8"))
+CATEGORIES = {noun: category for category, nouns in WORDS["nouns"].items() for noun in nouns}
 KIND = r"\b(?:(?:musical\ )?instrument|fruit|vegetable|animal|object)s?\b"
 QUESTION = re.compile(
     r"""I\ have\ (?P<items>[\w ,'-]+)\.\ How\ many
@@ -194,11 +172,10 @@ class Checker:
     def judge_kind(self, claim):
         """The item of this step has to be of the kind, or not."""
         denies = bool(claim["no"])
-        if self.is_asked(claim["kind"]):
-            self.excluded = denies
-            is_kind = self.counts[self.done]
-        else:
-            self.excluded = not denies
+        is_kind = self.counts[self.done]
+        is_asked = self.is_asked(claim["kind"])
+        self.excluded = denies == is_asked
+        if not is_asked:
             category = category_of(self.items[self.done - 1][1]) or ""
             is_kind = category.endswith(claim["kind"].lower().rstrip("s"))
         if not self.named or denies == is_kind:
