@@ -7,10 +7,10 @@ Nothing is evaluated as code, and numbers are exact Fractions. In doubt two answ
 import re
 from fractions import Fraction
 
+# Where a group matches, it is more than the bare word "answer".
 HANDOVER = re.compile(
     r"""
-    \banswer\b (?P<verb> (?: \s* (?: \bis\b | [:=] ) )* ) \s*  # "answer is", "answer:"
-    | (?P<mark> \#\#\#\# | <answer> ) \s*
+    (?: \banswer\b ( \s* (?: \bis\b | [:=] ) )* | ( \#\#\#\# | <answer> ) ) \s*
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -46,10 +46,9 @@ SPELLINGS = [
     (r"^(-?) ?€ ?(-?[\d.]+)", r"\1\2 euros "),
     (r"^(-?) ?£ ?(-?[\d.]+)", r"\1\2 pounds "),
     (r"\\[dtc]frac", r"\\frac"),
-    (r"\\frac\s*(\w)", r"\\frac{\1}"),  # \frac12
+    (r"\\(frac|sqrt)\s*(\w)", r"\\\1{\2}"),  # \frac12
     (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"),
     (r"\\frac\{(-?\d+)\}\{(\d+)\}", r" \1/\2"),
-    (r"\\sqrt\s*(\w)", r"\\sqrt{\1}"),
     (r"\^\{(\w)\}", r"^\1"),
     (r"\\(?:mathrm|mbox|textbf|textrm)\{", r"\\text{"),
     (r"\s+", " "),
@@ -59,22 +58,21 @@ SPELLINGS = [
 NUMBER = re.compile(
     r"""
     (?P<sign> [-+]? )
-    (?:
-        (?: (?P<whole> \d+ ) [ ] )?  # 1 3/4
-        (?P<numerator> \d+ ) / (?P<denominator> 0* [1-9] \d* )
-        | (?P<decimal> \d+ | \d* \. \d+ )  # 12, 1.5, .5
-    )
+    (?: (?P<whole> \d+ ) [ ] (?= \d+ / ) )?  # 1 3/4
+    (?P<fraction> \d+ / 0* [1-9] \d* | \d+ | \d* \. \d+ )  # 3/4, 12, 1.5, .5
     (?P<unit> (?: [ ] [a-z/]{2,} (?: \^[23] )? ){0,4} )  # km/h, cm^2; up to four words
     """,
     re.VERBOSE,
 )
 
 # No units: "5 million" and "5 or more" are not 5.
-NO_UNIT = """
+NO_UNIT = set(
+    """
     or and not than less plus minus times over by pi half halves third quarter
     hundred thousand million billion dozen squared cubed factorial mod base
     one two three four five six seven eight nine ten
-"""
+    """.split()
+)
 
 OPTION = re.compile(
     r"""
@@ -88,7 +86,7 @@ OPTION = re.compile(
 VERDICT = re.compile(
     r"""
     (?: (?: so | thus | therefore | hence | well ) [, ]* )?
-    (?P<word> yes | no | true | false )
+    ( yes | no | true | false )
     (?= $ | [,.;:!—-] | [ ] (?: because | since | as | it | they | he | she )\b )  # not "no trees"
     """,
     re.VERBOSE,
@@ -108,8 +106,7 @@ def extract(text):
     for m in HANDOVER.finditer(text):
         line = text[m.end() :].partition("\n")[0]
         sentence = re.split(r"\.\s+(?=[A-Z(])", line)[0]
-        is_sure = bool(m["verb"] or m["mark"])
-        candidates.append((is_sure, m.start(), clean(sentence)))
+        candidates.append((m.lastindex is not None, m.start(), clean(sentence)))
     candidates = [c for c in candidates if c[2]]
     return max(candidates)[2] if candidates else None
 
@@ -130,14 +127,13 @@ def boxed(text):
 
 def clean(text):
     """An answer without final periods, quotes, emphasis, math signs or tags around it."""
-    text = trim(re.sub(r"</?answer>", "", text, flags=re.IGNORECASE))
-    while m := WRAPPED.fullmatch(text):
-        text = trim(m[m.lastindex])
-    return text
-
-
-def trim(text):
-    return text.strip().rstrip(". \n")
+    text = re.sub(r"</?answer>", "", text, flags=re.IGNORECASE)
+    while True:
+        text = text.strip().rstrip(". \n")
+        m = WRAPPED.fullmatch(text)
+        if not m:
+            return text
+        text = m[m.lastindex]
 
 
 def same(given, right):
@@ -162,9 +158,10 @@ def same(given, right):
     given = plain(given)
     right = plain(right)
     if letter := re.fullmatch(r"\(?([a-z])\)?", right):
-        return given == right or option(given) == letter[1]
+        option = OPTION.match(given)
+        return given == right or bool(option) and option[option.lastindex] == letter[1]
     if right in ("yes", "no", "true", "false"):
-        return verdict(given) == verdict(right)
+        return verdicts(given) == verdicts(right)
     if "=" not in right:
         given = re.sub(r"^[a-zA-Z]=", "", given)  # "x = 5" is 5
     number, unit = value(given)
@@ -181,20 +178,13 @@ def plain(text):
     return text if "\\" in text else text.casefold()
 
 
-def option(text):
-    """The letter of the option that a plain answer names, or None."""
-    m = OPTION.match(text)
-    return m[m.lastindex] if m else None
-
-
-def verdict(text):
-    """True for yes or true, False for no or false, None for neither or both."""
-    m = VERDICT.match(text)
-    if m is None:
-        return None
-    words = [m["word"], *re.findall(r"\b(?:yes|no|true|false)(?=$|[,.;:!])", text)]
-    verdicts = {word in ("yes", "true") for word in words}
-    return verdicts.pop() if len(verdicts) == 1 else None
+def verdicts(text):
+    """The set of True (yes, true) and False (no, false) that a plain answer opens with and says."""
+    opening = VERDICT.match(text)
+    if not opening:
+        return set()
+    words = re.findall(r"\b(?:yes|no|true|false)(?=$|[,.;:!])", text)
+    return {word in ("yes", "true") for word in [opening[1], *words]}
 
 
 def value(text):
@@ -202,22 +192,11 @@ def value(text):
 
     number: a Fraction, or a str where there is none. unit: a list of words in the singular.
     """
-    body, text_unit = re.fullmatch(r"(.*?)(?:\\text\{([^{}]*)\})?", text).groups("")
-    m = NUMBER.fullmatch(body)
-    words = text_unit.split()
-    if m:
+    number, last_words = re.fullmatch(r"(.*?)(?:\\text\{([^{}]*)\})?", text).groups("")
+    words = last_words.split()
+    if m := NUMBER.fullmatch(number):
+        size = int(m["whole"] or 0) + Fraction(m["fraction"])
+        number = -size if m["sign"] == "-" else size
         words = m["unit"].split() + words
     unit = [word.rstrip("s") for word in words]
-    if set(NO_UNIT.split()) & {*words, *unit}:
-        return text, []
-    number = to_fraction(m) if m else body
-    return number, unit
-
-
-def to_fraction(m):
-    """The Fraction of a match of NUMBER."""
-    if m["decimal"]:
-        size = Fraction(m["decimal"])
-    else:
-        size = int(m["whole"] or 0) + Fraction(int(m["numerator"]), int(m["denominator"]))
-    return -size if m["sign"] == "-" else size
+    return (text, []) if NO_UNIT & {*words, *unit} else (number, unit)

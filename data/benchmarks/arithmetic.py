@@ -71,36 +71,30 @@ def arithmetic(step):
 
 
 def equations(text):
-    """Yield the sides of every equation that stands alone in a text."""
+    """Yield every equation that stands alone in a text, as the tokens of its sides.
+
+    "2 x $1,000 = 50%" is [["2", "*", "1000"], ["50%"]].
+    """
     for run in RUN.finditer(text):
         if "=" not in run[0] or len(run[0]) > 200:
             continue
         before = text[max(0, run.start() - 20) : run.start()]
         if not BEFORE.search(before) and not AFTER.match(text, run.end()):
-            yield split_sides(run[0])
-
-
-def split_sides(run):
-    """The sides of an equation: "2 x $1,000 = 50%" -> [["2", "*", "1000"], ["50%"]]."""
-    spelling = {"x": "*", "×": "*", "of": "*", "÷": "/"}
-    sides = [[]]
-    for token in re.findall(TOKEN, run, re.VERBOSE | re.IGNORECASE):
-        token = re.sub(r"[$,\s]", "", token.lower()).replace("percent", "%")
-        if token == "=":
-            sides.append([])
-        else:
-            sides[-1].append(spelling.get(token, token))
-    return sides
+            sums = re.sub(r"\s?(?:%|percent)", "%", run[0].lower()).replace("of", "*")
+            sums = sums.translate(str.maketrans("x×÷$", "**/ ", ","))
+            yield [re.findall(r"[\d.]+%?|[-+*/()]", side) for side in sums.split("=")]
 
 
 def errors_between(sides):
     """Yield what is wrong between neighbouring sides of an equation."""
     for i, (left, right) in enumerate(pairwise(sides)):
-        if i == 0 and not OPERATORS.keys() & left:  # a label: "Week 1 = 60/6"
-            continue
-        truth = correction(left, right, goes_on=i + 2 < len(sides))
-        if truth:
-            yield f"{''.join(left)} = {''.join(right)}: {truth}"
+        # The first left side needs an operator: "Week 1 = 60/6" has a label there.
+        # People write 6 / 2/3 for 6 / (2/3), and a dash before a sum.
+        is_sum = OPERATORS.keys() & (left + right if i else left)
+        if is_sum and not re.search(r"^[-+*/]|/ [^ (]+ /", " ".join(left)):
+            truth = correction(left, right, goes_on=i + 2 < len(sides))
+            if truth:
+                yield f"{''.join(left)} = {''.join(right)}: {truth}"
 
 
 def correction(left, right, goes_on):
@@ -108,55 +102,36 @@ def correction(left, right, goes_on):
 
     goes_on: a third side follows.
     """
-    if not is_complete(left, right):
-        return None
-    hundredth = Fraction(1, 100)
     try:
-        for percent in (Fraction(1), hundredth):
-            if agree(left, right, goes_on, percent):
+        for percent in (Fraction(1), Fraction(1, 100)):  # what 1% stands for
+            result = evaluate(left, percent)
+            if abs(result - evaluate(right, percent)) <= rounding(left, right, percent):
                 return None
-        result = evaluate(left, hundredth)
+            if len(right) > 1 and left[: len(right)] == right:  # the first part of the left side
+                return None
+            if goes_on and result == evaluate(right[:1], percent):
+                return None
     except ZeroDivisionError:
         return "it divides by zero"
-    except (ValueError, IndexError):  # one side is no expression
+    except ValueError:  # one side is no expression
         return None
     if result.denominator == 1:
         return f"it is {result}"
     return f"it is {float(result):.4f}".rstrip("0")
 
 
-def is_complete(left, right):
-    """Is there a whole sum, with only one reading?"""
-    if not left or left[0] in OPERATORS or not OPERATORS.keys() & {*left, *right}:
-        return False
-    return not re.search(r"/ [^ (]+ /", " ".join(left))  # people write 6 / 2/3 for 6 / (2/3)
-
-
-def agree(left, right, goes_on, percent):
-    """Do two sides say the same, where percent (Fraction) is what 1% stands for?"""
-    result = evaluate(left, percent)
-    if abs(result - evaluate(right, percent)) <= rounding(left, right, percent):
-        return True
-    if len(right) > 1 and left[: len(right)] == right:  # the first part of the left side
-        return True
-    return goes_on and result == evaluate(right[:1], percent)
-
-
 def rounding(left, right, percent):
     """The largest difference that rounding explains; 0 where neither side is one number."""
-    numbers = [side[0] for side in (right, left) if len(side) == 1]
-    if not numbers:
-        return 0
-    decimals = len(numbers[0].rstrip("%").partition(".")[2])
-    unit = percent if "%" in numbers[0] else 1
-    return Fraction(unit, 2 * 10**decimals)
+    for side in (right, left):
+        if len(side) == 1:
+            decimals = len(side[0].rstrip("%").partition(".")[2])
+            unit = percent if "%" in side[0] else 1
+            return Fraction(unit, 2 * 10**decimals)
+    return 0
 
 
 def evaluate(tokens, percent):
-    """The value (Fraction) of an expression (list of tokens).
-
-    Raises ValueError or IndexError where it is none, and ZeroDivisionError.
-    """
+    """The value (Fraction) of an expression. Raises ValueError where it is none."""
     rest = [*tokens, "end"]
     result = parse(rest, percent)
     if rest != ["end"]:
@@ -177,9 +152,7 @@ def parse(rest, percent, tightness=0):
         if rest.pop(0) != ")":
             raise ValueError
     else:
-        result = Fraction(token.rstrip("%"))
-        if token.endswith("%"):
-            result *= percent
+        result = Fraction(token.rstrip("%")) * (percent if "%" in token else 1)
     while TIGHTNESS.get(rest[0], 0) > tightness:
         sign = rest.pop(0)
         result = OPERATORS[sign](result, parse(rest, percent, TIGHTNESS[sign]))
