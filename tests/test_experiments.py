@@ -130,7 +130,7 @@ def test_a_stopped_grid_leaves_no_orphan(number, tmp_path):
         start_new_session=True,
     )
     try:
-        wait_for(lambda: list(temporary.glob("*/*/ckpt.pt")), 120)  # the student is being trained
+        wait_for(lambda: list(temporary.glob("*/ckpt.pt")), 120)  # the student is being trained
         assert len(processes_with(str(temporary))) > 2
         if number == signal.SIGINT:  # Ctrl-C reaches every process of a terminal
             os.killpg(process.pid, number)

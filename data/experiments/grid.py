@@ -7,17 +7,14 @@ At the end it prints and draws what data.experiments.report does.
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import suppress
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,10 +23,16 @@ from tqdm import tqdm
 
 from annotate import annotate
 from data.algorithmic import prepare
-from data.experiments.plan import read_plan, read_results, results_file, student_plans
+from data.experiments.plan import (
+    StudentPlan,
+    read_plan,
+    read_results,
+    results_file,
+    student_plans,
+)
 from data.experiments.report import PLAN, REFERENCE_HELP, pictures, print_report
 from data.tools.checkpoint import load_student
-from data.tools.files import check_outputs
+from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
 from data.tools.loading import load_data
 from data.tools.machine import pick_device
@@ -38,10 +41,11 @@ from sample import evaluate
 from train import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
-MEASURES = [  # of sample.evaluate, in the order of a row of results
-    "accuracy", "erroneous_paths", "signal_accuracy",
-    "signals_kept", "obedience", "tokens_per_answer",
-]  # fmt: skip
+# What a row of results takes from sample.evaluate and from train.py's result.json, in its order.
+MEASURES = (
+    "accuracy erroneous_paths signal_accuracy signals_kept obedience tokens_per_answer".split()
+)
+TRAINING_MEASURES = ("tokens_per_second", "steps_per_second", "validation")
 
 
 @dataclass
@@ -50,88 +54,48 @@ class GridConfig:
     reference: str = flag("clone", REFERENCE_HELP)
 
 
-trainings = []  # processes of train.py; the last of them may still run
-starting = threading.Lock()  # held while one is started, so that none escapes end_with_grid
-
-
-def start_worker(lifeline):
-    """Prepare a worker that ends as soon as the grid closes its end of the lifeline (Connection).
-
-    That end is also closed when the grid is killed.
-    """
-    torch.set_num_threads(1)
+def work():
+    """A worker: train the student of the command line, question it, leave its rows in a folder."""
+    student = StudentPlan(**json.loads(sys.argv[1]))
+    out = Path(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the grid
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    tqdm.set_lock(threading.RLock())  # its default lock would leak a semaphore when we end
-    threading.Thread(target=end_with_grid, args=(lifeline,), daemon=True).start()
+    command = [sys.executable, str(ROOT / "train.py"), *student.argv()]
+    training = subprocess.Popen([*command, "--n_test", "0", "--out_dir", str(out)])
+    threading.Thread(target=end_with_grid, args=(training,), daemon=True).start()
+    if training.wait():
+        sys.exit(training.returncode)  # its last line says why
+    write_jsonl(out / "rows.jsonl", question(student, out))
 
 
-def end_with_grid(lifeline):
-    """Wait for the end of the grid; then end the training and this worker."""
-    with suppress(EOFError, OSError):
-        lifeline.recv()
-    with starting:
-        for training in trainings:
-            training.kill()
-            training.wait()
-        os._exit(1)
+def end_with_grid(training):
+    """Once the grid has ended, which closes our standard input, end the training and ourselves."""
+    os.read(0, 1)
+    training.kill()
+    training.wait()
+    os._exit(1)
 
 
-def run_student(student, folder):
-    """Train a student (StudentPlan) and question it under every decoding. Returns its rows."""
-    with TemporaryDirectory(dir=folder) as out:
-        training = train_student(student, out)
-        device, _ = pick_device(student.flags.get("device", "auto"))
-        trained = load_student(Path(out) / "ckpt.pt", device)
-        rows = []
-        for decoding, options in student.decodings.items():
-            result, ceiling = answer(student, trained, decoding, options)
-            rows.append(
-                {
-                    "arm": student.arm,
-                    "decoding": decoding,
-                    "flags": student.flags,
-                    **{name: result[name] for name in MEASURES},
-                    "signal_ceiling": ceiling,
-                    "decoding_seconds": result["seconds"],
-                    "tokens_per_second": training["tokens_per_second"],
-                    "steps_per_second": training["steps_per_second"],
-                    "validation": training["validation"],
-                }
-            )
+def question(student, out):
+    """The rows of a student that was trained in a folder, one for every decoding."""
+    describe = ["git", "describe", "--always", "--dirty"]
+    code = subprocess.run(describe, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    training = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    device, _ = pick_device(student.flags.get("device", "auto"))
+    trained = load_student(out / "ckpt.pt", device)
+    rows = []
+    for decoding, options in student.decodings.items():
+        settings = dict(options)
+        choice = {k: settings.pop(k) for k in ("split", "lengths", "file") if k in settings}
+        questions, ceiling = find_questions(student, trained.classifier, **choice)
+        if not questions:
+            raise UserError(f"{decoding}: there is no question to answer")
+        result, _ = evaluate(trained, questions, **settings)
+        row = {"arm": student.arm, "decoding": decoding, "flags": student.flags}
+        row |= {name: result[name] for name in MEASURES}
+        row |= {"signal_ceiling": ceiling, "decoding_seconds": result["seconds"]}
+        row |= {name: training[name] for name in TRAINING_MEASURES}
+        rows.append({**row, "code": code})
     return rows
-
-
-def train_student(student, out):
-    """Train a student with train.py. Returns its result.json; raises UserError where it failed."""
-    program = [sys.executable, str(ROOT / "train.py")]
-    with starting:
-        training = subprocess.Popen(
-            [*program, *student.argv(), "--n_test", "0", "--out_dir", out],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        trainings.append(training)
-    _, errors = training.communicate()
-    if training.returncode:
-        lines = errors.strip().splitlines() or [f"ended with code {training.returncode}"]
-        problem = lines[-1].removeprefix("error: ")
-        raise UserError(f"arm {student.arm}, seed {student.flags['seed']}: {problem}")
-    return json.loads((Path(out) / "result.json").read_text(encoding="utf-8"))
-
-
-def answer(student, trained, decoding, options):
-    """Question a trained student under one decoding. Returns (result of evaluate, ceiling)."""
-    choice = {k: options[k] for k in ("split", "lengths", "file") if k in options}
-    settings = {k: options[k] for k in options if k not in choice}
-    questions, ceiling = find_questions(student, trained.classifier, **choice)
-    if not questions:
-        raise UserError(f"arm {student.arm}, {decoding}: there is no question to answer")
-    result, _ = evaluate(trained, questions, **settings)
-    return result, ceiling
 
 
 def find_questions(student, classifier, split="test", lengths=None, file=None):
@@ -172,42 +136,57 @@ def missing_students(lines, rows):
     return sorted(students, key=lambda student: int(student.flags["seed"]))
 
 
+def run_student(student, lifeline, deadline, failures):
+    """Have a worker train and question a student. Returns its rows as JSONL (str).
+
+    There are none after the deadline, and once a student has failed: failures (list of str) says
+    why. lifeline: a pipe that is closed at the end of the grid, however it ends.
+    """
+    if failures or time.time() > deadline:
+        return ""
+    program = "from data.experiments import grid; grid.run_program(grid.work)"
+    with TemporaryDirectory() as out:
+        worker = subprocess.run(
+            [sys.executable, "-c", program, json.dumps(asdict(student)), out],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+            stdin=lifeline,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        if not worker.returncode:
+            return (Path(out) / "rows.jsonl").read_text(encoding="utf-8")
+        lines = worker.stderr.strip().splitlines() or [f"ended with code {worker.returncode}"]
+        problem = lines[-1].removeprefix("error: ")
+        failures.append(f"arm {student.arm}, seed {student.flags['seed']}: {problem}")
+        return ""
+
+
 def run_students(students, path, minutes):
     """Run the students and append the rows of each to path as soon as it has finished.
 
     minutes: start none after so long; 0: no limit. Where one fails, those that run may finish; then
     its error is raised.
     """
-    describe = ["git", "describe", "--always", "--dirty"]
-    code = subprocess.run(describe, capture_output=True, text=True, cwd=ROOT).stdout.strip()
     workers = 1 if torch.cuda.is_available() else os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")
-    lifeline, held_end = context.Pipe(duplex=False)
     deadline = time.time() + 60 * minutes if minutes else float("inf")
-    waiting, running, failure = deque(students), set(), None
+    failures = []
+    lifeline, held_end = os.pipe()
     with (
-        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        ProcessPoolExecutor(workers, context, start_worker, (lifeline,)) as pool,
-        held_end,  # closed first, which ends the workers
+        open(lifeline, "rb"),
+        ThreadPoolExecutor(workers) as pool,
+        open(held_end, "wb"),  # closed before the pool waits for its threads: that ends the workers
         tqdm(total=len(students), desc="students") as bar,
     ):
-        while True:
-            while waiting and len(running) < workers and time.time() <= deadline:
-                running.add(pool.submit(run_student, waiting.popleft(), folder))
-            if not running:
-                break
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                if future.exception():
-                    failure = future.exception()
-                    waiting.clear()
-                    continue
+        jobs = [pool.submit(run_student, s, lifeline, deadline, failures) for s in students]
+        for job in as_completed(jobs):
+            if job.result():
                 with open(path, "a", encoding="utf-8") as f:
-                    for row in future.result():
-                        f.write(json.dumps({**row, "code": code}) + "\n")
+                    f.write(job.result())
                 bar.update()
-    if failure:
-        raise failure
+    if failures:
+        raise UserError(failures[0])
 
 
 def main(argv=None):

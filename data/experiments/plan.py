@@ -10,25 +10,22 @@ A plan is a JSONL file. One line of it is an arm, and each (n_train, task, seed)
 sample.evaluate, or other questions, by "split", "lengths" or the name of a JSONL "file".
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 from data.tools.files import read_jsonl
 from data.tools.flags import UserError
 
-
-@dataclass
-class PlanLine:
-    """One arm."""
-
-    arm: str
-    tasks: list  # of names
-    n_train: list  # numbers of training traces
-    seeds: list
-    questions: int  # number of test questions of the embedded teacher
-    flags: dict
-    decodings: dict  # of dicts
+FIELDS = {  # of a line
+    "arm": str,
+    "tasks": list,  # of names
+    "n_train": list,  # numbers of training traces
+    "seeds": list,
+    "questions": int,  # number of test questions of the embedded teacher
+    "flags": dict,
+    "decodings": dict,  # of dicts
+}
 
 
 @dataclass
@@ -49,20 +46,18 @@ class StudentPlan:
 
 
 def read_plan(path):
-    """The lines (PlanLine) of a plan. Raises UserError."""
-    lines = []
-    for row in read_jsonl(path, "arm"):
-        row.setdefault("decodings", {})
-        line = PlanLine(**{f.name: row.get(f.name) for f in fields(PlanLine)})
+    """The lines (dicts with FIELDS) of a plan. Raises UserError."""
+    lines = read_jsonl(path, "arm")
+    for line in lines:
+        line.setdefault("decodings", {})
         if not (
-            all(isinstance(getattr(line, f.name), f.type) for f in fields(PlanLine))
-            and all(isinstance(task, str) for task in line.tasks)
-            and all(isinstance(options, dict) for options in line.decodings.values())
+            all(isinstance(line.get(name), kind) for name, kind in FIELDS.items())
+            and all(isinstance(task, str) for task in line["tasks"])
+            and all(isinstance(options, dict) for options in line["decodings"].values())
         ):
             lists = 'lists "tasks" (of names), "n_train" and "seeds", a number "questions"'
             objects = 'an object "flags" and, if any, "decodings" of objects'
-            raise UserError(f"{path}, line {row['line']}: a plan needs {lists}, {objects}")
-        lines.append(line)
+            raise UserError(f"{path}, line {line['line']}: a plan needs {lists}, {objects}")
     return lines
 
 
@@ -70,10 +65,10 @@ def student_plans(lines):
     """All students of a plan, in the order of its lines."""
     students = []
     for line in lines:
-        for n_train, task, seed in product(line.n_train, line.tasks, line.seeds):
-            flags = {**line.flags, "tasks": task, "n_train": n_train, "seed": seed}
-            decodings = {"predicted": {}, **line.decodings}
-            students.append(StudentPlan(line.arm, flags, line.questions, decodings))
+        for n_train, task, seed in product(line["n_train"], line["tasks"], line["seeds"]):
+            flags = {**line["flags"], "tasks": task, "n_train": n_train, "seed": seed}
+            decodings = {"predicted": {}, **line["decodings"]}
+            students.append(StudentPlan(line["arm"], flags, line["questions"], decodings))
     return students
 
 
@@ -83,6 +78,6 @@ def results_file(plan_path):
 
 
 def read_results(plan_path):
-    """What is there of the results, a row for each student and decoding."""
+    """The rows of the results so far, one for each student and decoding."""
     path = results_file(plan_path)
     return read_jsonl(path, "arm", "decoding") if path.exists() else []

@@ -9,6 +9,7 @@ Reads results.jsonl beside the plan; draws results.png and, with an eval_interva
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -23,9 +24,7 @@ from data.tools.terminal import printable
 PLAN = Positional("plan", "the plan (JSONL); results.jsonl is beside it")
 REFERENCE_HELP = "differences are taken to this arm, or arm and decoding: scaffold:predicted"
 # The 97.5% quantile of Student's t, by the number of values.
-T_QUANTILES = {
-    2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26,
-}  # fmt: skip
+T_QUANTILES = dict(enumerate((12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26), start=2))
 
 
 @dataclass
@@ -35,10 +34,9 @@ class ReportConfig:
 
 def interval(values):
     """(mean, half the width of its 95% t-interval); the half is nan for a single value."""
-    if len(values) == 1:
-        return values[0], math.nan
-    deviation = np.std(values, ddof=1) / len(values) ** 0.5
-    return np.mean(values), T_QUANTILES.get(len(values), 2.0) * deviation
+    n = len(values)
+    error = np.std(values, ddof=1) / n**0.5 if n > 1 else math.nan
+    return np.mean(values), T_QUANTILES.get(n, 2.0) * error
 
 
 def percent(values):
@@ -46,11 +44,11 @@ def percent(values):
     if not values or None in values:
         return "-"
     mean, half = interval(values)
-    return f"{100 * mean:.1f}" + ("" if math.isnan(half) else f" ±{100 * half:.1f}")
+    return f"{100 * mean:.1f} ±{100 * half:.1f}".removesuffix(" ±nan")
 
 
 def group_of(row):
-    """What the rows of different seeds share: (task, number of traces, arm, decoding)."""
+    """(task, number of traces, arm, decoding), which the rows of different seeds share."""
     return row["flags"]["tasks"], row["flags"]["n_train"], row["arm"], row["decoding"]
 
 
@@ -87,8 +85,7 @@ def fewer(rows, task):
 def leak(task):
     """Shares of validation answers right by (the flow of signals alone, the most frequent answer).
 
-    A flow of annotated signals stands for the answer that is most frequent in training after the
-    longest of its endings that occurs there.
+    A flow stands for the answer that is most frequent in training after its longest ending there.
     """
     counts = defaultdict(Counter)  # ending of a flow -> how often each answer follows it
     for flow, answer in flows(task, "train", 2000):
@@ -120,52 +117,52 @@ def table(rows, reference="clone"):
     groups = defaultdict(dict)  # group -> {seed: row}
     for row in rows:
         groups[group_of(row)][row["flags"]["seed"]] = row
-    other, _, named = reference.partition(":")
-    lines = []
-    for group, by_seed in sorted(groups.items(), key=lambda item: item[0][:2]):
-        task, n_train, _, decoding = group
-        base = groups.get((task, n_train, other, named or decoding))
-        base = base or groups.get((task, n_train, other, "predicted"), {})
-        line = columns(group, by_seed, base, reference)
-        if not lines:
-            lines = [line.keys(), ["---"] * len(line)]
-        lines.append(line.values())
+    arm, _, named = reference.partition(":")
+    cells = []
+    for group in sorted(groups, key=itemgetter(0, 1)):
+        base = groups.get((*group[:2], arm, named or group[3]))
+        base = base or groups.get((*group[:2], arm, "predicted"), {})
+        cells.append(columns(groups[group], base, reference))
+    lines = [cells[0].keys(), ["---"] * len(cells[0]), *(line.values() for line in cells)]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def columns(group, by_seed, base, reference):
-    """{column: content} of one line; by_seed and base, of the reference, are {seed: row}."""
-    task, n_train, arm, decoding = group
+def columns(by_seed, base, reference):
+    """{column: content} of a group; by_seed and base, the reference's group, are {seed: row}."""
     rows = list(by_seed.values())
-    pairs = [(row, base[seed]) for seed, row in by_seed.items() if seed in base]
+    pairs = [(row, base[seed]) for seed, row in by_seed.items() if base.get(seed, row) is not row]
 
-    def values(name):
-        return [row[name] for row in rows]
+    def share(name):
+        return percent([row[name] for row in rows])
 
-    def differences(name):
-        return [a[name] - b[name] for a, b in pairs if a is not b and a[name] is not None]
+    def difference(name):
+        return percent([a[name] - b[name] for a, b in pairs if a[name] is not None])
+
+    def mean(name, decimals):
+        return f"{np.mean([row[name] for row in rows]):.{decimals}f}"
 
     ratios = [
         row["signal_accuracy"] / row["signal_ceiling"]
         for row in rows
         if row["signal_accuracy"] and "classes" not in row["flags"]
     ]
+    task, n_train, arm, decoding = group_of(rows[0])
     return {
         "task": task,
         "traces": n_train,
         "arm": arm,
         "decoding": decoding,
         "seeds": len(rows),
-        "accuracy": percent(values("accuracy")),
-        "erroneous": percent(values("erroneous_paths")),
-        f"accuracy - {reference}": percent(differences("accuracy")),
-        f"erroneous - {reference}": percent(differences("erroneous_paths")),
+        "accuracy": share("accuracy"),
+        "erroneous": share("erroneous_paths"),
+        f"accuracy - {reference}": difference("accuracy"),
+        f"erroneous - {reference}": difference("erroneous_paths"),
         "signals / ceiling": percent(ratios),
-        "kept": percent(values("signals_kept")),
-        "obedience": percent(values("obedience")),
-        "tokens": f"{np.mean(values('tokens_per_answer')):.0f}",
-        "steps/s": f"{np.mean(values('steps_per_second')):.2f}",
-        "s to answer": f"{np.mean(values('decoding_seconds')):.1f}",
+        "kept": share("signals_kept"),
+        "obedience": share("obedience"),
+        "tokens": mean("tokens_per_answer", 0),
+        "steps/s": mean("steps_per_second", 2),
+        "s to answer": mean("decoding_seconds", 1),
     }
 
 
@@ -178,18 +175,16 @@ def draw_sizes(rows, path):
     axes = figure.subplots(2, len(tasks), squeeze=False, sharex="col")
     for (i, j), ax in np.ndenumerate(axes):
         measure = ("accuracy", "erroneous_paths")[i]
-        clone = by_size(rows, tasks[j], "clone", measure)
-        scaffold = by_size(rows, tasks[j], "scaffold", measure)
-        draw_arm(ax, clone, "clone", "tab:gray")
-        draw_arm(ax, scaffold, "scaffold", "tab:blue")
+        sizes = set()
+        for arm, color in (("clone", "tab:gray"), ("scaffold", "tab:blue")):
+            points = by_size(rows, tasks[j], arm, measure)
+            draw_arm(ax, points, arm, color)
+            sizes |= points.keys()
         ax.set(xscale="log", ylim=(-3, 103), ylabel=measure.replace("_", " ") + " (%)")
-        sizes = sorted({*clone, *scaffold})
-        ax.set_xticks(sizes, sizes)
+        ax.set(title="" if i else tasks[j], xlabel="teacher traces" if i else "")
+        ax.set_xticks(sorted(sizes), sorted(sizes))
         ax.minorticks_off()
         ax.grid(alpha=0.3)
-    for task, column in zip(tasks, axes.T, strict=True):
-        column[0].set_title(task)
-        column[1].set_xlabel("teacher traces")
     axes[0, 0].legend()
     figure.savefig(path, dpi=120)
 
@@ -211,14 +206,16 @@ def validation_curves(rows):
     The parts of an arm's name, between commas, that all of them share are left out.
     """
     rows = [r for r in rows if "eval_interval" in r["flags"] and r["flags"]["seed"] == 0]
-    parts = {row["arm"]: row["arm"].split(", ") for row in rows}
-    shared = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
-    names = {arm: ", ".join(p for p in parts[arm] if p not in shared) or arm for arm in parts}
-    return [
-        {"step": step, "split": names[row["arm"]], "token_loss": token, "signal_loss": signal}
-        for row in rows
-        for step, token, signal in row["validation"][1:]
-    ]
+    arms = {row["arm"] for row in rows}
+    shared = set.intersection(*(set(arm.split(", ")) for arm in arms)) if arms else set()
+    curves = []
+    for row in rows:
+        parts = [part for part in row["arm"].split(", ") if part not in shared]
+        name = ", ".join(parts) or row["arm"]
+        for step, token, signal in row["validation"][1:]:
+            losses = {"token_loss": token, "signal_loss": signal}
+            curves.append({"step": step, "split": name, **losses})
+    return curves
 
 
 def pictures(plan_path):
@@ -232,7 +229,8 @@ def print_report(plan_path, reference="clone"):
     check_outputs(pictures(plan_path), plan_path, results_file(plan_path))
     rows = read_results(plan_path)
     print(printable(table(rows, reference)))
-    for task in sorted({task for line in plan if "data" not in line.flags for task in line.tasks}):
+    tasks = {task for line in plan if "data" not in line["flags"] for task in line["tasks"]}
+    for task in sorted(tasks):
         by_flow, by_frequency = leak(task)
         print(
             f"{task}: the oracle's signals alone give away {by_flow:.1%} of the answers, "
