@@ -121,10 +121,11 @@ def test_a_stopped_grid_leaves_no_orphan(number, tmp_path):
     write_rows(tmp_path / "plan.jsonl", [{"arm": "a", "flags": {**TINY, "minutes": 10}, **LINE}])
     temporary = tmp_path / "temporary"
     temporary.mkdir()
+    torch_cache = str(tmp_path / "cache")  # torch makes it at some time, by default in TMPDIR
     process = subprocess.Popen(
         [sys.executable, "-m", "data.experiments.grid", str(tmp_path / "plan.jsonl")],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(temporary)},
+        env={**os.environ, "TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": torch_cache},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

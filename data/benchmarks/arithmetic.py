@@ -43,8 +43,8 @@ AFTER = re.compile(
     [a-z] (?![a-z])  # 3 + 2 = 5x
     | [\^!¹²³⁰-⁹] | :\d | \.\.
     | ,? \s* (?:
-        ¢ | (?: cents? | dozen | choose | mod | r[ ]?\d+ )\b
-        | (?: hundred | thousand | million | billion )\b  # 6 * 0.5 = 3 million
+        ¢ | (?: cents? | choose | mod | r[ ]?\d+ )\b
+        | (?: dozen | hundred | thousand | million | billion )\b  # 6 * 0.5 = 3 million
         | (?: with[ ] )? (?: an?[ ] )? rem  # 7/2 = 3 remainder 1
         | and[ ] (?: a[ ]half | \(? \d+/\d )  # 12 x 1 and 1/4
     )
@@ -61,13 +61,12 @@ def arithmetic(step):
     1+2+3=1+2 it takes the first part. Powers, variables and units are left alone.
     """
     step = re.sub(r"[−–]", "-", step)
-    marks = re.findall(r"<<([^<>]*)>>", step)
-    prose = re.sub(r"<<[^<>]*>>", "", step)
-    errors = []
-    for text in [*marks, prose]:
+    mark = r"<<([^<>]*)>>"
+    errors = {}  # as keys: every error once, in order
+    for text in [*re.findall(mark, step), re.sub(mark, "", step)]:
         for sides in equations(text):
-            errors += errors_between(sides)
-    return list(dict.fromkeys(errors))  # every error once, in order
+            errors |= dict.fromkeys(errors_between(sides))
+    return list(errors)
 
 
 def equations(text):
@@ -146,7 +145,7 @@ def parse(rest, percent, tightness=0):
     """
     token = rest.pop(0)
     if token == "-":
-        result = -parse(rest, percent, TIGHTNESS["-"])
+        result = -parse(rest, percent, TIGHTNESS["*"])
     elif token == "(":
         result = parse(rest, percent)
         if rest.pop(0) != ")":

@@ -2,7 +2,6 @@
 
     python -m data.benchmarks.prepare gsm8k --split train --out gsm8k.jsonl
     python -m data.benchmarks.prepare bbh --limit 50  # of each of its 27 tasks
-    python -m data.benchmarks.prepare long --split train --file part.parquet
 
 A line of the output is {"id": "train-gsm8k-0", "task": "gsm8k", "question", "answer"} and, where
 the dataset has a solution, "trace": its steps split by blank lines. A multiple-choice answer is
