@@ -25,20 +25,14 @@ from scaffold import split_steps
 
 
 def solved(question, answer, steps):
-    """Fields of a question with the steps (list of str) of its solution, perhaps none."""
+    """Fields of a question with the steps (list of str) of a solution, or none."""
     steps = [step.strip() for step in steps if step.strip()]
     trace = "\n\n".join([*steps, f"The answer is {answer}."]) if steps else ""
     return {"question": question, "answer": answer, "trace": trace}
 
 
-def choice(question, texts, labels, right, shuffle=False):
-    """Fields of a question with options (texts); right: the label of the right one.
-
-    shuffle: into an order that depends on the question alone.
-    """
-    options = list(zip(texts, labels, strict=True))
-    if shuffle:
-        random.Random(question_hash(question)).shuffle(options)
+def choice(question, options, right):
+    """Fields of a question with options (text, label); right: the label of the right one."""
     fields = {"question": f"{question}\nOptions:", "answer": ""}
     for letter, (text, label) in zip(ascii_uppercase, options, strict=False):
         fields["question"] += f"\n({letter}) {text}"
@@ -70,13 +64,16 @@ def from_strategyqa(row):
 def from_commonsenseqa(row):
     """The test split has no answers."""
     choices = row["choices"]
-    return choice(row["question"], choices["text"], choices["label"], row["answerKey"])
+    options = zip(choices["text"], choices["label"], strict=True)
+    return choice(row["question"], options, row["answerKey"])
 
 
 def from_truthfulqa(row):
-    """The right option always comes first in the dataset."""
+    """The right option always comes first in the dataset: we shuffle them."""
     targets = row["mc1_targets"]
-    return choice(row["question"], targets["choices"], targets["labels"], right=1, shuffle=True)
+    options = list(zip(targets["choices"], targets["labels"], strict=True))
+    random.Random(question_hash(row["question"])).shuffle(options)
+    return choice(row["question"], options, right=1)
 
 
 def from_bbh(row):
@@ -102,7 +99,8 @@ def from_short_cot(row):
     if choices:
         texts = re.split(r"(?:^|, )[A-E]: ", choices)[1:]
         letter = re.match(r"\(?([A-E])\b", fields["answer"] or "")
-        fields = choice(question, texts, ascii_uppercase[: len(texts)], letter and letter[1])
+        options = zip(texts, "ABCDE", strict=False)
+        fields = choice(question, options, letter and letter[1])
     text = row["output"].replace("<Solution Path>", "")
     handover = r"(?i)(?:(?:therefore|thus|hence|so),? )?the (?:final )?answer is"
     return solved(**fields, steps=re.split(SENTENCE_END, re.split(handover, text)[0]))
