@@ -30,7 +30,7 @@ from data.experiments.plan import (
     results_file,
     student_plans,
 )
-from data.experiments.report import PLAN, REFERENCE_HELP, pictures, print_report
+from data.experiments.report import PLAN, ReportConfig, pictures, print_report
 from data.tools.checkpoint import load_student
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
@@ -49,22 +49,24 @@ TRAINING_MEASURES = ("tokens_per_second", "steps_per_second", "validation")
 
 
 @dataclass
-class GridConfig:
+class GridConfig(ReportConfig):
     minutes: float = flag(0.0, "start no new student after so many minutes; 0: no limit")
-    reference: str = flag("clone", REFERENCE_HELP)
 
 
 def work():
     """A worker: train the student of the command line, question it, leave its rows in a folder."""
     student = StudentPlan(**json.loads(sys.argv[1]))
     out = Path(sys.argv[2])
+    describe = ["git", "describe", "--always", "--dirty"]
+    code = subprocess.run(describe, capture_output=True, text=True, cwd=ROOT).stdout.strip()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the grid
     command = [sys.executable, str(ROOT / "train.py"), *student.argv()]
     training = subprocess.Popen([*command, "--n_test", "0", "--out_dir", str(out)])
     threading.Thread(target=end_with_grid, args=(training,), daemon=True).start()
     if training.wait():
         sys.exit(training.returncode)  # its last line says why
-    write_jsonl(out / "rows.jsonl", question(student, out))
+    rows = [{**row, "code": code} for row in question(student, out)]
+    write_jsonl(out / "rows.jsonl", rows)
 
 
 def end_with_grid(training):
@@ -77,8 +79,6 @@ def end_with_grid(training):
 
 def question(student, out):
     """The rows of a student that was trained in a folder, one for every decoding."""
-    describe = ["git", "describe", "--always", "--dirty"]
-    code = subprocess.run(describe, capture_output=True, text=True, cwd=ROOT).stdout.strip()
     training = json.loads((out / "result.json").read_text(encoding="utf-8"))
     device, _ = pick_device(student.flags.get("device", "auto"))
     trained = load_student(out / "ckpt.pt", device)
@@ -93,8 +93,7 @@ def question(student, out):
         row = {"arm": student.arm, "decoding": decoding, "flags": student.flags}
         row |= {name: result[name] for name in MEASURES}
         row |= {"signal_ceiling": ceiling, "decoding_seconds": result["seconds"]}
-        row |= {name: training[name] for name in TRAINING_MEASURES}
-        rows.append({**row, "code": code})
+        rows.append(row | {name: training[name] for name in TRAINING_MEASURES})
     return rows
 
 

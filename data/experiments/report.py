@@ -22,14 +22,15 @@ from data.tools.flags import Positional, flag, parse_flags, run_program
 from data.tools.terminal import printable
 
 PLAN = Positional("plan", "the plan (JSONL); results.jsonl is beside it")
-REFERENCE_HELP = "differences are taken to this arm, or arm and decoding: scaffold:predicted"
 # The 97.5% quantile of Student's t, by the number of values.
 T_QUANTILES = dict(enumerate((12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26), start=2))
 
 
 @dataclass
 class ReportConfig:
-    reference: str = flag("clone", REFERENCE_HELP)
+    reference: str = flag(
+        "clone", "differences are taken to this arm, or arm and decoding: scaffold:predicted"
+    )
 
 
 def interval(values):
