@@ -43,8 +43,9 @@ def choice(question, options, right):
 
 def from_gsm8k(row):
     """A line of the human solution is a step; its marks <<48/2=24>> stay."""
+    question = row["question"]
     solution, _, answer = row["answer"].partition("####")
-    return solved(row["question"], answer.strip(), solution.split("\n"))
+    return solved(question, answer.strip(), solution.split("\n"))
 
 
 def from_math(row):
