@@ -364,8 +364,7 @@ def train(run):
             progress = log.progress(step)
             is_last, must_stop = progress >= 1, log.must_stop(requests)
             if is_last or must_stop or step % config.eval_interval == 0:
-                with log.clock.paused():
-                    validate_and_save(run, must_stop)
+                validate_and_save(run, must_stop)
             if must_stop:
                 log.stop()
             if is_last:

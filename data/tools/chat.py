@@ -12,12 +12,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from data.tools.files import read_jsonl
 from data.tools.flags import UserError
+from data.tools.terminal import first_line
 
 BACK_OFF = 1.0  # seconds before the second try; doubles with every further one
 LONGEST_WAIT = 300  # seconds; an endpoint may ask for more
@@ -28,7 +28,7 @@ TRY_AGAIN = (408, 409, 425, 429)  # HTTP status of a time-out or of too many req
 @dataclass
 class Request:
     arguments: dict  # keyword arguments of chat_completion; plain JSON
-    parse: Callable  # makes the value (plain JSON) of the endpoint's choice, or raises ValueError
+    parse: Callable  # makes the value (plain JSON) of the endpoint's choice, or raises
 
     @property
     def key(self):
@@ -57,11 +57,11 @@ def reasoning_and_text(choice):
     Raises ValueError for an empty one.
     """
     message = choice.message
-    text = (message.content or "").replace("<think>", "", 1).strip()
-    reasoning = (message.get("reasoning_content") or message.reasoning or "").strip()
+    text = (message.content or "").replace("<think>", "", 1)
+    reasoning = message.get("reasoning_content") or message.reasoning or ""
     if "</think>" in text:
-        inside, _, after = text.partition("</think>")
-        reasoning, text = inside.strip(), after.strip()
+        reasoning, _, text = text.partition("</think>")
+    reasoning, text = reasoning.strip(), text.strip()
     if not (text or reasoning):
         raise ValueError("an empty reply")
     return [reasoning or text, text, choice.finish_reason == "length"]
@@ -72,93 +72,71 @@ def ask(requests, config, journal, title):
 
     A reply is {"value": what parse returned, "tokens": int}, {"refused": reason}, or None where no
     usable one came. config: base_url, api_key, timeout (seconds), concurrency, tries. After a lost
-    connection, a time-out, a broken reply, a 429, a 5xx or a ValueError of parse a request is sent
+    connection, a time-out, a broken reply, a 429, a 5xx or an error of parse a request is sent
     again, with another seed. Raises UserError where the endpoint is not there or does not let us
-    in, or where the journal cannot be written.
+    in, OSError where the journal cannot be written.
     """
     journal = Path(journal)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    by_key = {request.key: request for request in requests}
+    replies = read_journal(journal)
+    to_send = {key: request for key, request in by_key.items() if key not in replies}
+    done = len(by_key) - len(to_send)
     try:
-        return asyncio.run(ask_all(requests, config, journal, title))
-    except OSError as error:
-        raise UserError(f"{journal}: cannot be written ({error.strerror})") from None
+        with tqdm(total=len(by_key), initial=done, desc=title, disable=None) as bar:
+            asyncio.run(ask_all(to_send, replies, config, journal, bar))
     except KeyboardInterrupt:
         summary = "stopped; what has come is kept, the same command goes on"
         raise KeyboardInterrupt(summary) from None
-    finally:
-        if journal.is_file() and journal.stat().st_size == 0:  # nothing came
-            journal.unlink()
-
-
-@dataclass
-class Session:
-    """What all requests of one call of `ask` share."""
-
-    client: Any  # AsyncInferenceClient
-    config: Any  # see `ask`
-    replies: dict  # key -> reply
-    slots: asyncio.Semaphore  # limits the requests at a time
-    file: Any  # the journal, open for appending bytes
-    progress: tqdm
-
-
-async def ask_all(requests, config, journal, title):
-    """`ask`, inside an event loop."""
-    from huggingface_hub import AsyncInferenceClient  # only here: it is slow to import
-
-    keys = [request.key for request in requests]
-    by_key = dict(zip(keys, requests, strict=True))
-    replies = read_journal(journal)
-    to_send = {key: request for key, request in by_key.items() if key not in replies}
-    # Without a key the client would send the user's Hugging Face token to whatever server this is.
-    api_key = config.api_key or os.environ.get("OPENAI_API_KEY") or "none"
-    client = AsyncInferenceClient(base_url=config.base_url, api_key=api_key, timeout=config.timeout)
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    slots = asyncio.Semaphore(config.concurrency)
-    done = len(by_key) - len(to_send)
-    with (
-        open(journal, "ab") as file,
-        tqdm(total=len(by_key), initial=done, desc=title, disable=None) as progress,
-    ):
-        session = Session(client, config, replies, slots, file, progress)
-        async with client:
-            tasks = [keep_reply(key, request, session) for key, request in to_send.items()]
-            await asyncio.gather(*tasks)
-    missing = sum(key not in replies for key in by_key)
+    missing = len(by_key.keys() - replies.keys())
     if missing:
         summary = f"{missing} of {len(by_key)} got no usable reply"
         print(f"{summary}; the same command asks for them again")
-    return [replies.get(key) for key in keys]
+    return [replies.get(request.key) for request in requests]
 
 
-async def keep_reply(key, request, session):
-    """Send one request and keep its reply."""
-    async with session.slots:
-        reply = await send(request, session)
-    if reply is None:
-        return
-    session.file.write(json.dumps({"key": key, **reply}).encode() + b"\n")
-    session.file.flush()
-    session.replies[key] = reply
-    tokens = sum(reply.get("tokens", 0) for reply in session.replies.values())
-    session.progress.update()
-    session.progress.set_postfix_str(f"{tokens:,} tokens", refresh=False)
+async def ask_all(requests, replies, config, journal, bar):
+    """Send these requests (by key) and keep each reply, in replies and in the journal."""
+    from huggingface_hub import AsyncInferenceClient  # only here: it is slow to import
+
+    slots = asyncio.Semaphore(config.concurrency)
+    # Without a key the client would send the user's Hugging Face token to whatever server this is.
+    api_key = config.api_key or os.environ.get("OPENAI_API_KEY") or "none"
+    client = AsyncInferenceClient(base_url=config.base_url, api_key=api_key, timeout=config.timeout)
+
+    async def keep_reply(key, request):
+        async with slots:
+            reply = await send(request, client, replies, config)
+        if reply is not None:
+            with open(journal, "a") as file:
+                file.write(json.dumps({"key": key, **reply}) + "\n")
+            replies[key] = reply
+            tokens = sum(reply.get("tokens", 0) for reply in replies.values())
+            bar.set_postfix_str(f"{tokens:,} tokens", refresh=False)
+            bar.update()
+
+    async with client:
+        await asyncio.gather(*[keep_reply(key, request) for key, request in requests.items()])
 
 
-async def send(request, session):
-    """The reply to one request, or None after the last try. Raises UserError, see `ask`."""
+async def send(request, client, replies, config):
+    """The reply to one request, or None after the last try. Raises UserError, see `ask`.
+
+    replies: those to all requests so far; none since this one's first try is a sign that nobody
+    is there.
+    """
     from huggingface_hub.errors import HfHubHTTPError
 
-    config = session.config
-    replies_before = len(session.replies)
-    reached = False
+    n_replies = len(replies)
+    is_there = False
     pause = 0.0
     for attempt in range(config.tries):
         await asyncio.sleep(pause)
         pause = BACK_OFF * 2**attempt * random.uniform(0.5, 1)
         seed = {"seed": attempt} if attempt else {}  # some endpoints refuse a seed
         try:
-            output = await session.client.chat_completion(**request.arguments, **seed)
-            reached = True
+            output = await client.chat_completion(**request.arguments, **seed)
+            is_there = True
             tokens = (output.usage or {}).get("completion_tokens") or 0
             return {"value": request.parse(output.choices[0]), "tokens": tokens}
         except HfHubHTTPError as error:
@@ -170,29 +148,20 @@ async def send(request, session):
                 raise UserError(f"{config.base_url}: {problem} ({text}); {advice}") from None
             if status < 500 and status not in TRY_AGAIN:
                 return {"refused": problem}  # it alone: it is too long, say
-            pause = max(pause, retry_after(error.response))
+            wait = error.response.headers.get("retry-after", "")
+            if wait.isdecimal():
+                pause = max(pause, min(LONGEST_WAIT, int(wait)))
         except Exception as error:  # the client lets many kinds through, half a JSON for one
-            problem = f"{type(error).__name__} {error}".splitlines()[0][:100]
-    if not reached and len(session.replies) == replies_before:  # nor did any other request
-        summary = f"{config.base_url}: no reply in {config.tries} tries ({problem})"
-        raise UserError(f"{summary}; the same command goes on from what has come")
+            problem = first_line(error)
+    if not is_there and len(replies) == n_replies:
+        raise UserError(f"{config.base_url}: no reply in {config.tries} tries ({problem})")
     return None
-
-
-def retry_after(response):
-    """Seconds that an HTTP response asks us to wait, or 0."""
-    wait = response.headers.get("retry-after", "")
-    return min(LONGEST_WAIT, int(wait)) if wait.isdecimal() else 0
 
 
 def read_journal(path):
     """{key: reply} of what has come so far. A last line that a stop cut short is removed."""
     if not path.exists():
         return {}
-    content = path.read_bytes()
-    end = content.rfind(b"\n") + 1
-    if end < len(content):
-        os.truncate(path, end)
-    if end == 0:
-        return {}
-    return {reply["key"]: reply for reply in read_jsonl(path, "key")}
+    end = path.read_bytes().rfind(b"\n") + 1
+    os.truncate(path, end)
+    return {reply["key"]: reply for reply in read_jsonl(path, "key")} if end else {}

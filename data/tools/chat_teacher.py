@@ -25,9 +25,11 @@ SHOWN_CHARACTERS = 400  # of each step
 
 def chat_request(prompt, temperature, config, parse, **arguments):
     """A request of one user message."""
-    messages = [{"role": "user", "content": prompt}]
-    limits = {"max_tokens": config.max_tokens, "temperature": temperature}
-    return Request({"model": config.model, "messages": messages, **limits, **arguments}, parse)
+    arguments["model"] = config.model
+    arguments["messages"] = [{"role": "user", "content": prompt}]
+    arguments["max_tokens"] = config.max_tokens
+    arguments["temperature"] = temperature
+    return Request(arguments, parse)
 
 
 def label_request(question, steps, first_number, config):
@@ -40,44 +42,43 @@ def label_request(question, steps, first_number, config):
     meanings = "\n".join(f"{s.name}: {s.meaning}" for s in SIGNALS)
     n = len(steps)
     prompt = LABEL.format(n=n, question=question, signals=meanings, steps="\n".join(lines))
-    items = {"type": "string", "enum": SIGNAL_NAMES}
+    names = {"type": "string", "enum": SIGNAL_NAMES}
     schema = {
         "type": "object",
-        "properties": {"signals": {"type": "array", "items": items, "minItems": n, "maxItems": n}},
+        "properties": {"signals": {"type": "array", "items": names, "minItems": n, "maxItems": n}},
         "required": ["signals"],
         "additionalProperties": False,
     }
-    response_format = json_format("signals", schema)
-    return chat_request(
-        prompt, 0.0, config, partial(parse_signals, n=n), response_format=response_format
-    )
+    form = json_format("signals", schema)
+    return chat_request(prompt, 0.0, config, partial(parse_signals, n=n), response_format=form)
 
 
 def parse_signals(choice, n):
-    """The n signals (indices) of a reply {"signals": [name, ...]}. Raises ValueError."""
+    """The n signals (indices) of a reply {"signals": [name, ...]}.
+
+    Raises ValueError, KeyError or TypeError where the reply has another form.
+    """
     text = (choice.message.content or "").split("</think>")[-1]
-    content = json.loads(text.strip().removeprefix("```json").strip("`\n "))
-    names = content.get("signals") if isinstance(content, dict) else None
-    if not isinstance(names, list) or len(names) != n or any(s not in SIGNAL_NAMES for s in names):
-        raise ValueError(f"not {n} signals of the table")
-    return [SIGNAL_NAMES.index(name) for name in names]
+    names = json.loads(text.strip().removeprefix("```json").strip("`\n "))["signals"]
+    signals = [SIGNAL_NAMES.index(name) for name in names]
+    if len(signals) != n:
+        raise ValueError(f"not {n} signals")
+    return signals
 
 
 def llm_signals(rows, config, journal):
     """A chat model's signals of every row's steps (list of lists); NONE without a valid answer."""
-    signals = [[NONE] * len(steps_of(row)) for row in rows]
-    requests, places = [], []
+    requests, parts = [], []
     for i, row in enumerate(rows):
         steps = steps_of(row)
         for start in range(0, len(steps), STEPS_PER_REQUEST):
             part = steps[start : start + STEPS_PER_REQUEST]
             requests.append(label_request(row["question"], part, start + 1, config))
-            places.append((i, start))
+            parts.append((i, len(part)))
+    signals = [[] for _ in rows]
     replies = ask(requests, config, journal, "labelling")
-    for (i, start), reply in zip(places, replies, strict=True):
-        if reply is not None and "value" in reply:
-            part = reply["value"]
-            signals[i][start : start + len(part)] = part
+    for (i, n_steps), reply in zip(parts, replies, strict=True):
+        signals[i] += (reply or {}).get("value", [NONE] * n_steps)
     return signals
 
 

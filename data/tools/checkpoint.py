@@ -34,10 +34,9 @@ def save_checkpoint(path, student, config, training):
 
     config: the run's TrainConfig; training: what resuming needs beside the weights (dict).
     """
-    weights = {name: w.cpu() for name, w in student.model.state_dict().items()}
     checkpoint = {
         "format": FORMAT,
-        "model": weights,
+        "model": {name: w.cpu() for name, w in student.model.state_dict().items()},
         "gpt": asdict(student.model.config),
         "pieces": student.tokenizer.pieces,
         "classifier": student.classifier,
@@ -60,7 +59,7 @@ def blame_file(path):
         raise
     except Exception as e:  # some other file can raise anything
         problem = f"not a checkpoint of this project, or a damaged one ({first_line(e)})"
-        raise UserError(f"{path}: {problem}; train again") from None
+        raise UserError(f"{path}: {problem}") from None
 
 
 def read_checkpoint(path):
@@ -69,10 +68,8 @@ def read_checkpoint(path):
         raise UserError(f"{path}: no such checkpoint; train a student first: python train.py")
     with blame_file(path):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        found = checkpoint["format"]
-        if found != FORMAT:
-            problem = f"checkpoint format {found!r:.40}, this version reads {FORMAT}"
-            raise UserError(f"{path}: {problem}; train again")
+        if checkpoint["format"] != FORMAT:
+            raise ValueError(f"this version reads format {FORMAT}")
         return checkpoint
 
 
@@ -81,7 +78,7 @@ def load_student(path, device):
     checkpoint = read_checkpoint(path)
     with blame_file(path):
         model = GPT(GPTConfig(**checkpoint["gpt"]))
-        model.load_state_dict(checkpoint["model"], strict=True)
+        model.load_state_dict(checkpoint["model"])
         return Student(
             model=model.to(device).eval(),
             tokenizer=Tokenizer(checkpoint["pieces"]),
@@ -103,15 +100,14 @@ def load_run(config, argv):
     path = Path(config.out_dir) / "ckpt.pt"
     checkpoint = read_checkpoint(path)
     with blame_file(path):
-        saved = checkpoint["config"]
+        saved = checkpoint["config"] | {"out_dir": config.out_dir, "resume": True}
         flags = [arg.partition("=")[0].removeprefix("--") for arg in argv if arg.startswith("--")]
-        for name in sorted({f.removeprefix("no-") for f in flags} - {"resume", "out_dir"}):
-            if getattr(config, name) != saved[name]:
+        for name in (flag.removeprefix("no-") for flag in flags):
+            value = getattr(config, name)
+            if value != saved[name]:
                 problem = f"the run in {path.parent} has {saved[name]}"
-                mend = "leave the flag out, or start anew without --resume"
-                raise UserError(f"--{name} {getattr(config, name)}: {problem}; {mend}")
-        run_config = type(config)(**{**saved, "out_dir": config.out_dir, "resume": True})
-        return run_config, checkpoint
+                raise UserError(f"--{name} {value}: {problem}; leave the flag out")
+        return type(config)(**saved), checkpoint
 
 
 def restore(checkpoint, state, model, optimizers, config):
@@ -122,16 +118,15 @@ def restore(checkpoint, state, model, optimizers, config):
     """
     folder = Path(config.out_dir)
     with blame_file(folder / "ckpt.pt"):
-        saved = checkpoint["training"]["state"]
+        training = checkpoint["training"]
+        saved = training["state"]
         if saved["data"] != state.data:
-            problem = f"not the traces that the run in {folder} began with"
-            raise UserError(f"--data {config.data}: {problem}; start anew without --resume")
+            raise UserError(f"--data: not the traces that the run in {folder} began with")
         if saved["processes"] != state.processes:
             problem = f"the run in {folder} has {saved['processes']} processes"
-            raise UserError(f"--resume: {problem}, not {state.processes}; start as many")
-        model.load_state_dict(checkpoint["model"], strict=True)
-        saved_optimizers = checkpoint["training"]["optimizers"]
-        for optimizer, saved_optimizer in zip(optimizers, saved_optimizers, strict=True):
+            raise UserError(f"--resume: {problem}, not {state.processes}")
+        model.load_state_dict(checkpoint["model"])
+        for optimizer, saved_optimizer in zip(optimizers, training["optimizers"], strict=True):
             optimizer.load_state_dict(saved_optimizer)
         for name in vars(state):
             setattr(state, name, saved[name])

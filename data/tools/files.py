@@ -10,52 +10,40 @@ from data.tools.flags import UserError
 
 
 def parse_row(raw, where):
-    """One line (bytes) of a JSONL file as a dict; an empty line is None. Raises UserError."""
+    """One line (bytes) of a JSONL file as a dict. Raises UserError."""
     try:
-        row = json.loads(
-            raw.decode("utf-8-sig"), parse_constant=lambda name: None
-        )  # NaN is no value
+        text = raw.decode("utf-8-sig")
+        row = json.loads(text, parse_constant=lambda name: None)  # NaN is no value
         json.dumps(row, ensure_ascii=False).encode()
+        if isinstance(row, dict):
+            return row
+        problem = f"a {type(row).__name__}, not an object; write one JSON object a line"
     except UnicodeDecodeError as e:
-        message = f"not UTF-8 (byte {e.start}); save the file as UTF-8"
-        raise UserError(f"{where}: {message}") from None
+        problem = f"not UTF-8 (byte {e.start}); save the file as UTF-8"
     except UnicodeEncodeError:
-        message = "a lone surrogate escape is no character; replace it"
-        raise UserError(f"{where}: {message}") from None
+        problem = "a lone surrogate escape is no character; replace it"
     except json.JSONDecodeError as e:
-        if not raw.strip():
-            return None
-        raise UserError(f"{where}: not JSON ({e.msg}); write one JSON object a line") from None
+        problem = f"not JSON ({e.msg}); write one JSON object a line"
     except RecursionError:
-        message = "not JSON (nested too deep); write one JSON object a line"
-        raise UserError(f"{where}: {message}") from None
+        problem = "not JSON (nested too deep)"
     except ValueError:
-        message = "not JSON (a number of too many digits); write one JSON object a line"
-        raise UserError(f"{where}: {message}") from None
-    if not isinstance(row, dict):
-        kind = type(row).__name__
-        raise UserError(f"{where}: a {kind}, not an object; write one JSON object a line")
-    return row
+        problem = "not JSON (a number of too many digits)"
+    raise UserError(f"{where}: {problem}")
 
 
 def check_field(row, alternatives, where):
     """Raise UserError unless the first of the alternatives ("a|b") is a non-empty string."""
     names = alternatives.split("|")
     value = next((row[name] for name in names if name in row), None)
-    if isinstance(value, str) and value.strip():
-        return
-    if value is None:
-        problem = "is missing"
-    elif isinstance(value, str):
-        problem = "is empty"
-    else:
-        problem = f"is a {type(value).__name__}, not a string"
-    quoted = " or ".join(f'"{name}"' for name in names)
-    raise UserError(f"{where}: field {quoted} {problem}")
+    if not isinstance(value, str) or not value.strip():
+        kind = type(value).__name__
+        problem = {"NoneType": "missing", "str": "empty"}.get(kind, f"a {kind}, not a string")
+        quoted = " or ".join(f'"{name}"' for name in names)
+        raise UserError(f"{where}: field {quoted} is {problem}")
 
 
 def read_jsonl(path, *required):
-    """Rows (dicts) of a JSONL file, each with its "line" number.
+    """Rows (dicts) of a JSONL file, each with its "line" number; empty lines are skipped.
 
     A required "a|b" is a non-empty string under a or b. Raises UserError with file, line and reason
     at the first row that is not such an object.
@@ -64,10 +52,10 @@ def read_jsonl(path, *required):
     try:
         with open(path, "rb") as f:
             for number, raw in enumerate(f, 1):
+                if not raw.strip():
+                    continue
                 where = f"{path}, line {number}"
                 row = parse_row(raw, where)
-                if row is None:
-                    continue
                 for alternatives in required:
                     check_field(row, alternatives, where)
                 rows.append({**row, "line": number})
@@ -96,8 +84,7 @@ def replacing(path):
         if part.is_file():
             part.unlink()
         reason = getattr(e, "strerror", None) or "is the disk full?"
-        kept = "; what was there before is kept" if path.exists() else ""
-        raise UserError(f"{path}: cannot be written ({reason}){kept}") from None
+        raise UserError(f"{path}: cannot be written ({reason}); an older one is kept") from None
 
 
 def write_text(path, text):
@@ -119,15 +106,13 @@ def check_outputs(outputs, *inputs):
     taken = {os.path.realpath(path) for path in inputs if path}
     for path in map(Path, outputs):
         if os.path.realpath(path) in taken:
-            problem = "is also the input, or another output; name another file for the output"
-            raise UserError(f"{path}: {problem}")
+            raise UserError(f"{path}: is also the input, or another output; name another file")
         taken.add(os.path.realpath(path))
         if path.exists() and not path.is_file():
             raise UserError(f"{path}: is a folder or a device; name a file for the output")
         folder = next(p for p in path.absolute().parents if p.exists())  # the rest will be made
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            problem = f"cannot be written, {folder} is no folder that takes files"
-            raise UserError(f"{path}: {problem}; name another file for the output")
+            raise UserError(f"{path}: cannot be written, {folder} is no folder that takes files")
 
 
 def question_hash(question):

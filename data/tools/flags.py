@@ -22,15 +22,17 @@ class Positional:
     nargs: str | None = None
 
 
-def flag(default, help, **limits):
-    """A dataclass field that is a command-line flag. Limits: choices=..., low=..., high=..."""
-    return field(default=default, metadata={"help": help, **limits})
+def flag(default, help, low=0, high=10**9, **options):
+    """A dataclass field that is a command-line flag of its default's type.
 
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        """One line in place of argparse's usage."""
-        self.exit(2, f"error: {one_line(message)} (see --help)\n")
+    Numbers lie between low and high. Options (choices=..., nargs=...) are those of argparse.
+    """
+    options["help"] = help
+    if isinstance(default, bool):
+        options["action"] = argparse.BooleanOptionalAction
+    elif isinstance(default, (int, float)):
+        options["type"] = number_between(type(default), low, high)
+    return field(default=default, metadata=options)
 
 
 def number_between(kind, low, high):
@@ -46,19 +48,10 @@ def number_between(kind, low, high):
     return parse
 
 
-def add_flag(parser, f):
-    """Add one dataclass field to the parser; the type of the flag is that of its default."""
-    limits = f.metadata
-    options = {"default": f.default, "help": limits["help"]}
-    if isinstance(f.default, bool):
-        options["action"] = argparse.BooleanOptionalAction
-    else:
-        options |= {"choices": limits.get("choices"), "nargs": limits.get("nargs")}
-        options["type"] = str if isinstance(f.default, tuple) else type(f.default)
-        if options["type"] in (int, float):
-            low, high = limits.get("low", 0), limits.get("high", 10**9)
-            options["type"] = number_between(options["type"], low, high)
-    parser.add_argument(f"--{f.name}", **options)
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """One line in place of argparse's usage."""
+        self.exit(2, f"error: {one_line(message)} (see --help)\n")
 
 
 def parse_flags(config_class, argv, description, *positionals):
@@ -71,12 +64,11 @@ def parse_flags(config_class, argv, description, *positionals):
     parser = Parser(description=description, formatter_class=formatter, allow_abbrev=False)
     for p in positionals:
         parser.add_argument(p.name, help=p.help, nargs=p.nargs)
-    fields = dataclasses.fields(config_class)
-    for f in fields:
-        add_flag(parser, f)
+    for f in dataclasses.fields(config_class):
+        parser.add_argument(f"--{f.name}", default=f.default, **f.metadata)
     values = vars(parser.parse_args(argv))
-    config = config_class(**{f.name: values[f.name] for f in fields})
-    return config, *(values[p.name] for p in positionals)
+    positional_values = [values.pop(p.name) for p in positionals]
+    return config_class(**values), *positional_values
 
 
 def run_program(main):
@@ -88,12 +80,8 @@ def run_program(main):
         stream.reconfigure(errors="replace")
     try:
         sys.exit(main())
-    except UserError as e:
+    except (UserError, OSError) as e:  # OSError: a full disk, or a folder that may not be written
         print(f"error: {one_line(e)}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as e:  # a full disk, or a folder that may not be written
-        reason = e.strerror or one_line(e)
-        print(f"error: {one_line(e.filename or 'output')}: {reason}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as e:
         print(str(e) or "stopped", file=sys.stderr)

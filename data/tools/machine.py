@@ -1,8 +1,7 @@
-"""The machine: its devices, its clock, a folder held by one process, and requests to stop."""
+"""The machine: its devices, a folder held by one process, and requests to stop."""
 
 import os
 import signal
-import time
 from contextlib import contextmanager
 
 import torch
@@ -17,26 +16,22 @@ except ImportError:  # Windows: there two runs in one folder go unnoticed
 
 def pick_device(wanted="auto"):
     """(device, the reason for it). Raises UserError where the wanted one is missing."""
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if wanted != "auto":
-        if not available[wanted]:
-            version = torch.__version__
-            problem = f"torch {version} finds no such device here; use --device auto"
-            raise UserError(f"--device {wanted}: {problem}")
-        return torch.device(wanted), "asked for"
-    if available["cuda"]:
-        return torch.device("cuda"), torch.cuda.get_device_name()
-    if available["mps"]:
-        return torch.device("mps"), "Apple GPU"
-    return torch.device("cpu"), "no GPU found"
+    devices = {}  # best first
+    if torch.cuda.is_available():
+        devices["cuda"] = torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        devices["mps"] = "Apple GPU"
+    devices["cpu"] = "no GPU found"
+    if wanted == "auto":
+        name, reason = next(iter(devices.items()))
+        return torch.device(name), reason
+    if wanted not in devices:
+        raise UserError(f"--device {wanted}: torch finds no such device here; use --device auto")
+    return torch.device(wanted), "asked for"
 
 
-# Peaks from the makers' data sheets (the fastest variant), by a part of the name that torch gives
-# the GPU: dense bf16 FLOP/s, and bytes/s of its memory.
+# Dense bf16 FLOP/s and memory bytes/s, from the makers' data sheets (the fastest variant), by a
+# word of the name that torch gives the GPU.
 GPU_PEAKS = {
     "H200": (989e12, 4.8e12),
     "H100": (989e12, 3.35e12),
@@ -52,8 +47,8 @@ def gpu_peaks():
     """(FLOP/s, bytes/s) of this machine's GPU; (None, None) where they are not known."""
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name().replace("-", " ")
-        for part, peaks in GPU_PEAKS.items():
-            if f" {part} " in f" {name} ":  # a whole word: a GH200 is no H200
+        for word, peaks in GPU_PEAKS.items():
+            if f" {word} " in f" {name} ":  # a GH200 is no H200
                 return peaks
     return None, None
 
@@ -79,60 +74,31 @@ def flops_utilisation(model, tokens_per_second, length):
     return tokens_per_second * (6 * weights + attention) / peak
 
 
-class Clock:
-    """Seconds of training; pauses do not count."""
-
-    def __init__(self, seconds=0.0):
-        """seconds: what an earlier part of the run has taken."""
-        self.start_again(seconds)
-
-    def start_again(self, seconds):
-        """Forget what has passed and go on from so many seconds."""
-        self.began = time.time() - seconds
-
-    @property
-    def seconds(self):
-        return time.time() - self.began
-
-    @contextmanager
-    def paused(self):
-        """Time spent inside does not count."""
-        pause = time.time()
-        yield
-        self.began += time.time() - pause
-
-
 @contextmanager
 def lock_folder(folder):
     """Hold a folder, made where it is missing, against other processes of this project.
 
-    A process that ends, however it ends, lets go. Raises UserError where another one holds it or it
-    cannot be made.
+    A process that ends, however it ends, lets go. Raises UserError where another one holds it.
     """
-    handle = None
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if fcntl:
-            handle = os.open(folder, os.O_RDONLY)
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        problem = "another run is writing there; wait for it or name another folder"
-        raise UserError(f"--out_dir {folder}: {problem}") from None
-    except OSError as e:
-        raise UserError(f"--out_dir {folder}: cannot be written ({e.strerror})") from None
+        os.close(handle)
+        raise UserError(f"--out_dir {folder}: another run is writing there") from None
     try:
         yield
     finally:
-        if handle is not None:
-            os.close(handle)
+        os.close(handle)
 
 
 @contextmanager
 def stop_requests():
-    """A list that is no longer empty once the user or the machine has asked the program to stop.
-
-    The user asks with Ctrl-C (SIGINT), the machine with SIGTERM.
-    """
+    """A list that is no longer empty after a request to stop: Ctrl-C (SIGINT) or SIGTERM."""
     requests = []
 
     def remember(number, frame):

@@ -15,8 +15,8 @@ def one_line(message):
 
 
 def first_line(error):
-    """What an exception says, on one short line."""
-    return (str(error) or type(error).__name__).splitlines()[0][:80]
+    """The kind of an exception and what it says, on one short line."""
+    return f"{type(error).__name__} {error}".splitlines()[0][:100]
 
 
 def paint(text, color):

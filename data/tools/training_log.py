@@ -1,6 +1,7 @@
 """What a training run writes down: its state, its metrics, its progress bar, its checkpoint."""
 
 import hashlib
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from data.tools import parallel
 from data.tools.checkpoint import save_checkpoint
 from data.tools.files import write_jsonl
 from data.tools.flags import UserError
-from data.tools.machine import Clock
 
 LOG_INTERVAL = 50  # steps between two lines of the metrics
 
@@ -46,16 +46,27 @@ class TrainLog:
     def __init__(self, config, state, device):
         self.config, self.state, self.device = config, state, device
         self.first_step = state.step
-        self.clock = Clock(state.seconds)
-        self.bar = progress_bar(config, state)
+        self.clock = time.time()  # when state.seconds was up to date
+        done, total = self.work()
+        unit = "s" if config.minutes else "step"
+        disable = True if parallel.RANK else None  # None: where there is no terminal
+        self.bar = tqdm(total=total, initial=done, unit=unit, desc="training", disable=disable)
+
+    def work(self):
+        """(done, total) in steps or, with --minutes, in seconds."""
+        if self.config.minutes:
+            return self.state.seconds, 60 * self.config.minutes
+        return self.state.step, self.config.max_steps
 
     def progress(self, step):
         """Take note that a step begins. Returns the share of the run that is done."""
-        state = self.state
-        state.step, state.seconds = step, self.clock.seconds
-        if self.config.minutes:
-            return state.seconds / (60 * self.config.minutes)
-        return step / self.config.max_steps
+        state, now = self.state, time.time()
+        state.step = step
+        state.seconds += now - self.clock
+        self.clock = now
+        done, total = self.work()
+        self.bar.update(done - self.bar.n)
+        return done / total
 
     def must_stop(self, requests):
         """Has the user or the machine asked any process to stop? All must ask at the same step."""
@@ -73,15 +84,11 @@ class TrainLog:
             losses = self.check_finite(step)
             state.recent.clear()
             self.add_metrics("train", step, losses)
-            speed = state.tokens / self.clock.seconds
-            self.bar.set_postfix_str(f"loss {losses[0]:.3f}, {speed:,.0f} tokens/s", refresh=False)
-        if self.config.minutes:
-            self.bar.update(min(state.seconds, 60 * self.config.minutes) - self.bar.n)
-        else:
-            self.bar.update(1)
+            text = f"loss {losses[0]:.3f}, {state.tokens_per_second:,.0f} tokens/s"
+            self.bar.set_postfix_str(text, refresh=False)
         if self.device.type == "cuda" and state.step == self.first_step:
             torch.cuda.synchronize()
-            self.clock.start_again(state.seconds)  # compiling is no training
+            self.clock = time.time()  # compiling is no training
 
     def check_finite(self, step):
         """Mean (L_token, L_signal) of the recent steps, the last of which ended at `step`.
@@ -93,14 +100,14 @@ class TrainLog:
         if not recent:
             return None
         values = torch.stack([v for v, _ in recent]).cpu()  # (n, 3)
-        for i, is_finite in enumerate(values.isfinite().all(1).tolist()):
-            if not is_finite:
-                ids = ", ".join(recent[i][1])
-                where = f"step {step - len(recent) + 1 + i}"
-                problem = f"a loss or gradient is not finite, on the traces {ids}"
-                kept = "the last checkpoint is from before"
-                mend = "look at these traces, or lower --muon_lr or --adam_lr"
-                raise UserError(f"{where}: {problem}; {kept}: {mend}")
+        is_finite = values.isfinite().all(1)  # (n,)
+        if not is_finite.all():
+            first = is_finite.tolist().index(False)
+            ids = ", ".join(recent[first][1])
+            raise UserError(
+                f"step {step - len(recent) + 1 + first}: a loss or gradient is not finite, on the "
+                f"traces {ids}; look at them, or lower --muon_lr or --adam_lr"
+            )
         return values[:, :2].mean(0).tolist()
 
     def add_metrics(self, split, step, losses):
@@ -123,17 +130,21 @@ class TrainLog:
         self.bar.write(text + f"{self.state.tokens_per_second:,.0f} tokens/s")
 
     def save(self, student, optimizers):
-        """Write the checkpoint and the metrics, unless nothing is new since the run went on."""
-        if parallel.RANK or (self.config.resume and self.state.step == self.first_step):
-            return
-        recent = [(values.cpu(), ids) for values, ids in self.state.recent]
-        training = {
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "state": {**vars(self.state), "recent": recent},
-        }
-        folder = Path(self.config.out_dir)
-        save_checkpoint(folder / "ckpt.pt", student, self.config, training)
-        write_jsonl(folder / "metrics.jsonl", self.state.metrics)
+        """Write the checkpoint and the metrics, unless nothing is new since the run went on.
+
+        What a validation and this take is no training: the clock goes on from here.
+        """
+        is_new = self.state.step > self.first_step or not self.config.resume
+        if is_new and not parallel.RANK:
+            recent = [(values.cpu(), ids) for values, ids in self.state.recent]
+            training = {
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                "state": {**vars(self.state), "recent": recent},
+            }
+            folder = Path(self.config.out_dir)
+            save_checkpoint(folder / "ckpt.pt", student, self.config, training)
+            write_jsonl(folder / "metrics.jsonl", self.state.metrics)
+        self.clock = time.time()
 
     def stop(self):
         """End the run with the command that goes on with it."""
@@ -141,13 +152,3 @@ class TrainLog:
         command = f"{python} train.py --resume --out_dir {Path(self.config.out_dir)}"
         message = f"stopped after step {self.state.step}; go on with: {command}"
         raise KeyboardInterrupt("" if parallel.RANK else message)
-
-
-def progress_bar(config, state):
-    """A bar over steps or, with --minutes, over seconds."""
-    disable = True if parallel.RANK else None  # None: where there is no terminal
-    if config.minutes:
-        total, done, unit = round(60 * config.minutes), round(state.seconds), "s"
-    else:
-        total, done, unit = config.max_steps, state.step, "step"
-    return tqdm(total=total, initial=done, unit=unit, desc="training", disable=disable)
