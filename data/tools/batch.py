@@ -1,4 +1,4 @@
-"""A batch while it is decoded: rows come in, take token after token, and leave."""
+"""What the student writes, and a batch while it is decoded: rows come in and leave."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -70,7 +70,7 @@ def graphed_step(model, batch_size):
 
 
 class Batch:
-    """A batch while it is decoded: rows and their cache, waiting prompts, and what is written."""
+    """Rows and their cache, waiting prompts, and what is written."""
 
     def __init__(self, model, tokenizer, prompts, how):
         """prompts: lists of ids, without their last <|step|>; how: a Decoding. Raises UserError."""
@@ -78,31 +78,27 @@ class Batch:
         like, block_size = model.lm_head.weight, model.config.block_size
         longest = max(map(len, prompts))
         if longest >= block_size - 1:
-            problem = f"a question of {longest} tokens leaves no room in the model's {block_size}"
-            raise UserError(f"{problem}; shorten it")
-        self.device = like.device
+            raise UserError(f"the question has {longest} of {block_size} tokens; shorten it")
         B = how.graph_rows or len(prompts)
         if how.graph_rows:
             self.next_hidden, self.cache = graphed_step(model, B)
         else:
             self.next_hidden, self.cache = model.next_hidden, KVCache(model.config, B, like)
+        zeros = torch.zeros(B, dtype=torch.long, device=like.device)
         self.rows = Rows(
-            prompt=self.full(B, -1),
-            token=self.full(B, tokenizer.step_id),
-            signal=self.full(B, NO_SIGNAL),
-            n_steps=self.full(B, 0),
-            n_written=self.full(B, 0),
-            gated=self.full(B, False),
-            probs=torch.zeros(B, model.config.n_signals, device=self.device),
+            prompt=zeros - 1,
+            token=zeros,
+            signal=zeros,
+            n_steps=zeros,
+            n_written=zeros,
+            gated=zeros > 0,
+            probs=like.new_zeros(B, model.config.n_signals),
             hidden=like.new_zeros(B, model.config.n_embd),
         )
         limits = [min(len(p) + how.max_tokens, block_size) for p in prompts]
-        self.limits = torch.tensor(limits, device=self.device)  # (N,) longest text of each prompt
+        self.limits = torch.tensor(limits, device=like.device)  # (N,) longest text of each prompt
         self.waiting = list(range(len(prompts)))[::-1]
         self.written = []  # position by position, see `collect`
-
-    def full(self, B, value):
-        return torch.full((B,), value, device=self.device)
 
     def refill(self):
         """Let waiting prompts in and finished rows out. Returns False once all are done."""
@@ -121,15 +117,17 @@ class Batch:
     def admit(self, free):
         """Read the next prompts into free rows (their numbers)."""
         numbers = [self.waiting.pop() for _ in range(min(len(free), len(self.waiting)))]
-        free = free[: len(numbers)]
-        prompts = [torch.tensor(self.prompts[i], device=self.device) for i in numbers]
-        lengths = torch.tensor([len(p) for p in prompts], device=self.device)
+        n = len(numbers)
+        free = free[:n]
+        device = free.device
+        prompts = [torch.tensor(self.prompts[i], device=device) for i in numbers]
+        lengths = torch.tensor([len(p) for p in prompts], device=device)
         idx = pad_sequence(prompts, batch_first=True)  # (n, T)
         hidden = self.model.prefill(idx, lengths, self.cache, free)  # (n, T, C)
         rows = self.rows
-        rows.hidden[free] = hidden[torch.arange(len(numbers), device=self.device), lengths - 1]
+        rows.hidden[free] = hidden[torch.arange(n, device=device), lengths - 1]
         # New tensors, not changed in place: what is written refers to the old ones.
-        rows.prompt = rows.prompt.index_copy(0, free, torch.tensor(numbers, device=self.device))
+        rows.prompt = rows.prompt.index_copy(0, free, torch.tensor(numbers, device=device))
         rows.token = rows.token.index_fill(0, free, self.tokenizer.step_id)
         rows.signal = rows.signal.index_fill(0, free, NO_SIGNAL)
         rows.n_steps = rows.n_steps.index_fill(0, free, 0)
@@ -144,44 +142,39 @@ class Batch:
 
     def write_token(self, token, logp):
         """Every row gets its next token (B,) with its log-probability (B,)."""
-        self.rows.token = token
-        written = (self.rows.prompt, token, self.rows.signal, logp, self.rows.probs)
-        self.written.append(written)
+        rows = self.rows
+        rows.token = token
+        self.written.append((rows.prompt, token, rows.signal, logp, rows.probs))
 
     def retire(self):
         """Free the rows that have answered, have no room left, or, to prune, have concluded."""
         rows = self.rows
         over = rows.token == self.tokenizer.end_id
-        over = over | (self.cache.lengths >= self.limits[rows.prompt])
+        over |= self.cache.lengths >= self.limits[rows.prompt]
         if self.how.prune:
-            over = over | (self.at_boundary() & stands_for(rows.signal, CONCLUSION))
+            over |= self.at_boundary() & stands_for(rows.signal, CONCLUSION)
         rows.prompt = torch.where(over, -1, rows.prompt)
         self.cache.lengths *= rows.prompt >= 0  # a free row stays where it is
 
 
 def collect(written, n, tokenizer):
-    """The n Reasonings in what `Batch` wrote position by position.
-
-    A clone's signal is NO_SIGNAL; its probabilities are left out.
-    """
+    """The n Reasonings in what `Batch` wrote position by position."""
     reasonings = [Reasoning() for _ in range(n)]
-    step_ids = [[] for _ in range(n)]  # tokens of each prompt's unfinished step
+    step_ids = [[] for _ in range(n)]  # tokens of each step of each prompt
     columns = [torch.cat(column).tolist() for column in zip(*written, strict=True)]
     for prompt, token, signal, logp, probs in zip(*columns, strict=True):
         if prompt < 0:
             continue
         r, ids = reasonings[prompt], step_ids[prompt]
+        if not ids or ids[-1][-1] == tokenizer.step_id:
+            ids.append([])
+            r.steps.append(Step(signal, ""))
+            r.probs.append([] if signal == NO_SIGNAL else probs)
+        ids[-1].append(token)
         r.tokens += 1
         r.logp += logp
         r.finished = token == tokenizer.end_id
-        if not ids:
-            r.steps.append(Step(signal, ""))
-            r.probs.append([] if signal == NO_SIGNAL else probs)
-        ids.append(token)
-        if token in (tokenizer.step_id, tokenizer.end_id):
-            r.steps[-1].text = tokenizer.decode(ids)
-            ids.clear()
     for r, ids in zip(reasonings, step_ids, strict=True):
-        if ids:  # stopped inside a step
-            r.steps[-1].text = tokenizer.decode(ids)
+        for step, tokens in zip(r.steps, ids, strict=True):
+            step.text = tokenizer.decode(tokens)
     return reasonings

@@ -12,16 +12,8 @@ from data.benchmarks.answers import same
 from data.benchmarks.arithmetic import arithmetic
 from data.tools.files import question_hash
 from data.tools.terminal import printable
-from scaffold import (
-    NO_SIGNAL,
-    SIGNAL_NAMES,
-    Step,
-    Trace,
-    collate,
-    encode,
-    signal_of,
-    taxonomy,
-)
+from data.tools.traces import to_trace
+from scaffold import NO_SIGNAL, collate, encode, signal_of
 
 
 def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
@@ -36,25 +28,20 @@ def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
     start = time.time()
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["question"]))  # little padding
     reasonings = {}
-    with tqdm(total=len(rows), desc="evaluating", unit="question", disable=None) as bar:
-        for first in range(0, len(rows), rows_at_once):
-            chunk = by_length[first : first + rows_at_once]
-            reasonings |= zip(chunk, answer(chunk), strict=True)
-            bar.update(len(chunk))
+    for first in tqdm(range(0, len(rows), rows_at_once), desc="evaluating", disable=None):
+        numbers = by_length[first : first + rows_at_once]
+        reasonings |= zip(numbers, answer(numbers), strict=True)
     hits = dict(zip(traces, signal_hits(student, list(traces.values()), tau), strict=True))
     obeyed = obedience(student, reasonings) if student.method == "scaffold" else {}
     records = []
     for i, row in enumerate(rows):
-        record = make_record(row, reasonings[i])
-        record["id"] = row.get("id", row.get("line", i))
-        record["seen"] = question_hash(row["question"]) in student.seen
-        record["signals"] = hits.get(i)
-        record["obeyed"] = obeyed.get(i)
-        records.append(record)
+        id = row.get("id", row.get("line", i))
+        seen = question_hash(row["question"]) in student.seen
+        records.append(make_record(row, reasonings[i], id, seen, hits.get(i), obeyed.get(i)))
     return {**summarize(records), "seconds": time.time() - start}, records
 
 
-def make_record(row, reasoning):
+def make_record(row, reasoning, id=None, seen=None, hits=None, obeyed=None):
     """What became of one question, as plain types."""
     question, task = row["question"], row.get("task")
     verdicts = judge(question, reasoning, task)
@@ -62,28 +49,27 @@ def make_record(row, reasoning):
     is_erroneous = None
     if verdicts is not None:
         is_erroneous = not is_correct or any(verdicts) or not verdicts
-    steps = []
-    for i, step in enumerate(reasoning.steps):
-        steps.append(
-            {
-                "signal": None if step.signal == NO_SIGNAL else signal_of(step.signal).name,
-                "confidence": round(reasoning.confidence[i], 4),
-                "text": step.text,
-                "verdict": None if verdicts is None else verdicts[i],
-            }
-        )
+    steps = [
+        {
+            "signal": None if step.signal == NO_SIGNAL else signal_of(step.signal).name,
+            "confidence": round(reasoning.confidence[i], 4),
+            "text": step.text,
+            "verdict": None if verdicts is None else verdicts[i],
+        }
+        for i, step in enumerate(reasoning.steps)
+    ]
     return {
-        "id": None,
+        "id": id,
         "task": task or task_of(question) or "other",
         "question": question,
         "answer": row["answer"],
         "given": reasoning.answer,
         "correct": is_correct,
         "erroneous": is_erroneous,
-        "seen": None,
+        "seen": seen,
         "tokens": reasoning.tokens,
-        "signals": None,
-        "obeyed": None,
+        "signals": hits,
+        "obeyed": obeyed,
         "steps": steps,
     }
 
@@ -105,29 +91,20 @@ def annotated_traces(student, rows):
 
     Traces that the student has no room for are left out.
     """
-    steps_by_row = {i: row["steps"] for i, row in enumerate(rows) if row.get("steps")}
-    bare = []
+    bare, annotated = {}, {}
     for i, row in enumerate(rows):
-        text = row.get("trace")
-        if i not in steps_by_row and isinstance(text, str) and text.strip():
-            bare.append(i)
-    if bare:
-        annotated, _ = annotate([rows[i] for i in bare], weight=student.classifier)
-        steps_by_row |= {i: row["steps"] for i, row in zip(bare, annotated, strict=True)}
+        if row.get("steps"):
+            annotated[i] = row
+        elif isinstance(row.get("trace"), str) and row["trace"].strip():
+            bare[i] = row
+    with_steps, _ = annotate(list(bare.values()), weight=student.classifier)
+    annotated |= zip(bare, with_steps, strict=True)
     traces = {}
-    for i in sorted(steps_by_row):
-        steps = to_steps(steps_by_row[i], student.classes)
-        trace = Trace(rows[i]["question"], steps, rows[i]["answer"])
+    for i, row in sorted(annotated.items()):
+        trace = to_trace(row, student.classes)
         if len(encode(trace, student.tokenizer).signals) <= student.model.config.block_size:
             traces[i] = trace
     return traces
-
-
-def to_steps(annotated_steps, classes):
-    """Steps of a row, in the taxonomy of so many classes."""
-    signals = [SIGNAL_NAMES.index(s["signal"]) for s in annotated_steps]
-    pairs = zip(taxonomy(signals, classes), annotated_steps, strict=True)
-    return [Step(signal, s["text"]) for signal, s in pairs]
 
 
 @torch.inference_mode()
@@ -160,19 +137,17 @@ def obedience(student, reasonings):
     """
     if student.classifier is None:
         return {}
-    written = {}
+    written, rows = {}, []
     for i, reasoning in reasonings.items():
         steps = [step for step in reasoning.steps if step.text.strip()]
         if steps:
             written[i] = steps
-    rows = []
-    for steps in written.values():
-        texts = [re.sub(r"\s+", " ", step.text) for step in steps]
-        rows.append({"trace": "\n\n".join(texts), "answer": ""})
+            trace = "\n\n".join(re.sub(r"\s+", " ", step.text) for step in steps)
+            rows.append({"question": "", "trace": trace, "answer": ""})
     annotated, _ = annotate(rows, weight=student.classifier)
     counts = {}
     for (i, steps), row in zip(written.items(), annotated, strict=True):
-        again = to_steps(row["steps"], student.classes)
+        again = to_trace(row, student.classes).steps
         pairs = zip(steps[:-1], again, strict=False)
         counts[i] = sum(a.signal == b.signal for a, b in pairs), len(steps) - 1
     return counts
@@ -219,22 +194,18 @@ def summarize(records):
 
 def report(result):
     """The result as key: value lines, then a table of the tasks."""
-    lines = []
-    for name, value in result.items():
-        if not isinstance(value, (dict, list, str)):
-            lines.append(f"{name}: {show_number(value)}")
+    numbers = {name: v for name, v in result.items() if not isinstance(v, (dict, list))}
+    lines = [f"{name}: {show_number(v)}" for name, v in numbers.items()]
     if "unseen" in result:
         figures = [f"{name} {show_number(v)}" for name, v in result["unseen"].items()]
         lines.append("on the unseen questions: " + ", ".join(figures))
-    header = f"{'task':28}{'questions':>10}{'accuracy':>10}{'erroneous':>11}{'signals':>9}"
-    lines.append(header)
+    table_row = "{:28}{:>10}{:>10}{:>11}{:>9}"
+    lines.append(table_row.format("task", "questions", "accuracy", "erroneous", "signals"))
     for task, scores in result["tasks"].items():
-        name = printable(task, keep="")[:27]
-        accuracy = show_percent(scores["accuracy"])
-        erroneous = show_percent(scores["erroneous_paths"])
-        signals = show_percent(scores["signal_accuracy"])
-        figures = f"{scores['questions']:>10}{accuracy:>10}{erroneous:>11}{signals:>9}"
-        lines.append(f"{name:28}{figures}")
+        cells = [printable(task, keep="")[:27], scores["questions"]]
+        for name in ("accuracy", "erroneous_paths", "signal_accuracy"):
+            cells.append("n/a" if scores[name] is None else f"{scores[name]:.1%}")
+        lines.append(table_row.format(*cells))
     return "\n".join(lines)
 
 
@@ -242,7 +213,3 @@ def show_number(value):
     if value is None:
         return "n/a"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def show_percent(value):
-    return "n/a" if value is None else f"{value:.1%}"

@@ -8,8 +8,8 @@ from annotate import annotate
 from data.algorithmic import prepare
 from data.tools import parallel
 from data.tools.flags import UserError
-from data.tools.traces import read_traces, to_trace
-from scaffold import SIGNAL_NAMES, Step, taxonomy
+from data.tools.traces import read_questions, to_trace
+from scaffold import Step, taxonomy
 
 
 def load_data(config):
@@ -21,22 +21,15 @@ def load_data(config):
     if config.data == "algorithmic":
         return load_embedded(config, tasks or prepare.DEFAULT_TASKS.split(","))
     splits = {"train": [], "val": [], "test": []}
-    for trace in read_traces(config.data):
-        if not tasks or trace.task in tasks:
-            splits[prepare.split_of(trace.question)].append(trace)  # questions stay together
+    for row in read_questions(config.data, annotated=True):
+        if not tasks or row["task"] in tasks:
+            splits[prepare.split_of(row["question"])].append(row)  # questions stay together
     if not splits["train"]:
-        which = f" of the tasks {config.tasks}" if tasks else ""
-        raise UserError(f"{config.data}: no training trace{which}")
-    test_rows = {trace.question: to_row(trace) for trace in splits["test"]}
-    train, val = splits["train"][: config.n_train], splits["val"][: config.n_val]
+        raise UserError(f"{config.data}: no training trace (--tasks {config.tasks or 'all'})")
+    train = [to_trace(row) for row in splits["train"][: config.n_train]]
+    val = [to_trace(row) for row in splits["val"][: config.n_val]]
+    test_rows = {row["question"]: row for row in splits["test"]}
     return train, val, list(test_rows.values())[: config.n_test], None
-
-
-def to_row(trace):
-    """An annotated row, as `read_traces` reads it."""
-    steps = [{"signal": SIGNAL_NAMES[s.signal], "text": s.text} for s in trace.steps]
-    row = {"id": trace.id, "task": trace.task, "question": trace.question, "answer": trace.answer}
-    return {**row, "steps": steps}
 
 
 def load_embedded(config, tasks):
@@ -57,21 +50,24 @@ def load_embedded(config, tasks):
     gold = {row["id"]: signals for row, signals in train}
     rows, annotation = annotate([row for row, _ in train], gold=gold)
     val_rows, _ = annotate([row for row, _ in val], weight=annotation["classifier"])
-    if config.labels == "gold":
-        for row, (_, signals) in zip(rows + val_rows, train + val, strict=True):
-            for step, signal in zip(row["steps"], signals, strict=True):
-                step["signal"] = SIGNAL_NAMES[signal]
     traces = [to_trace(row) for row in rows]
     val_traces = [to_trace(row) for row in val_rows]
+    if config.labels == "gold":
+        for trace, (_, signals) in zip(traces + val_traces, train + val, strict=True):
+            set_signals(trace, signals)
     return traces, val_traces, [row for row, _ in test], annotation
+
+
+def set_signals(trace, signals):
+    """Give the trace new steps, which have these signals; views of a trace share the old ones."""
+    pairs = zip(signals, trace.steps, strict=True)
+    trace.steps = [Step(signal, step.text) for signal, step in pairs]
 
 
 def relabel(traces, config):
     """Give the steps the signals of --classes or, with --shuffle, those of other steps."""
     for trace in traces:
-        signals = taxonomy([step.signal for step in trace.steps], config.classes)
-        pairs = zip(signals, trace.steps, strict=True)
-        trace.steps = [Step(signal, step.text) for signal, step in pairs]  # views share steps
+        set_signals(trace, taxonomy([step.signal for step in trace.steps], config.classes))
     if config.shuffle:
         steps = [step for trace in traces for step in trace.steps]
         rng = np.random.default_rng(config.seed)
