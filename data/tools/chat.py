@@ -86,12 +86,11 @@ def ask(requests, config, journal, title):
         with tqdm(total=len(by_key), initial=done, desc=title, disable=None) as bar:
             asyncio.run(ask_all(to_send, replies, config, journal, bar))
     except KeyboardInterrupt:
-        summary = "stopped; what has come is kept, the same command goes on"
-        raise KeyboardInterrupt(summary) from None
+        raise KeyboardInterrupt("stopped; the same command goes on from what has come") from None
     missing = len(by_key.keys() - replies.keys())
     if missing:
-        summary = f"{missing} of {len(by_key)} got no usable reply"
-        print(f"{summary}; the same command asks for them again")
+        again = "the same command asks for them again"
+        print(f"{missing} of {len(by_key)} got no usable reply; {again}")
     return [replies.get(request.key) for request in requests]
 
 
@@ -120,14 +119,10 @@ async def ask_all(requests, replies, config, journal, bar):
 
 
 async def send(request, client, replies, config):
-    """The reply to one request, or None after the last try. Raises UserError, see `ask`.
-
-    replies: those to all requests so far; none since this one's first try is a sign that nobody
-    is there.
-    """
+    """The reply to one request, or None after the last try. Raises UserError, see `ask`."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    n_replies = len(replies)
+    n_replies = len(replies)  # to all requests, so far
     is_there = False
     pause = 0.0
     for attempt in range(config.tries):
@@ -140,20 +135,19 @@ async def send(request, client, replies, config):
             tokens = (output.usage or {}).get("completion_tokens") or 0
             return {"value": request.parse(output.choices[0]), "tokens": tokens}
         except HfHubHTTPError as error:
-            status = error.response.status_code
-            problem = f"HTTP {status}"
-            if status in NO_ENTRY:
-                text = " ".join(error.response.text.split())[:100]
-                advice = "check --base_url, --model and the key"
-                raise UserError(f"{config.base_url}: {problem} ({text}); {advice}") from None
-            if status < 500 and status not in TRY_AGAIN:
+            response = error.response
+            problem = f"HTTP {response.status_code}"
+            if response.status_code in NO_ENTRY:
+                advice = f"({response.text[:100]}); check --base_url, --model and the key"
+                raise UserError(f"{config.base_url}: {problem} {advice}") from None
+            if response.status_code < 500 and response.status_code not in TRY_AGAIN:
                 return {"refused": problem}  # it alone: it is too long, say
-            wait = error.response.headers.get("retry-after", "")
+            wait = response.headers.get("retry-after", "")
             if wait.isdecimal():
                 pause = max(pause, min(LONGEST_WAIT, int(wait)))
         except Exception as error:  # the client lets many kinds through, half a JSON for one
             problem = first_line(error)
-    if not is_there and len(replies) == n_replies:
+    if not is_there and len(replies) == n_replies:  # nor did any other request get a reply
         raise UserError(f"{config.base_url}: no reply in {config.tries} tries ({problem})")
     return None
 

@@ -67,7 +67,7 @@ def parse_signals(choice, n):
 
 
 def llm_signals(rows, config, journal):
-    """A chat model's signals of every row's steps (list of lists); NONE without a valid answer."""
+    """A chat model's signals of every row's steps (list of lists); NONE without a usable reply."""
     requests, parts = [], []
     for i, row in enumerate(rows):
         steps = steps_of(row)
@@ -93,10 +93,9 @@ def teach(rows, config, journal):
 
     Returns (rows with a "trace", Counter of the rows left out, by reason).
     """
-    requests = []
-    for row in rows:
-        prompt = ASK.format(question=row["question"])
-        requests.append(chat_request(prompt, config.temperature, config, reasoning_and_text))
+    prompts = [ASK.format(question=row["question"]) for row in rows]
+    temperature = config.temperature
+    requests = [chat_request(p, temperature, config, reasoning_and_text) for p in prompts]
     kept, dropped = [], Counter()
     for row, reply in zip(rows, ask(requests, config, journal, "asking"), strict=True):
         trace, problem = taught_trace(reply, row["answer"], config.keep)

@@ -16,24 +16,25 @@ def show_reasoning(reasoning, question, width=0):
 
     width: columns to wrap and fill; 0: lines as they are.
     """
-    parts = []  # (text, ANSI colour)
+    lines = []
+
+    def add(text, color):
+        for line in textwrap.wrap(text, width) if width else [text]:
+            if line:
+                lines.append(paint(line.ljust(width), color))
+
     verdicts = judge(question, reasoning) or [""] * len(reasoning.steps)
     for i, step in enumerate(reasoning.steps):
         color = 0
         if step.signal != NO_SIGNAL:
             signal = signal_of(step.signal)
             color = signal.color
-            parts.append((f"[{signal.name}  {reasoning.confidence[i]:.2f}]", color))
-        parts.append((step.text, color))
+            add(f"[{signal.name}  {reasoning.confidence[i]:.2f}]", color)
+        add(step.text, color)
         if verdicts[i]:
-            parts.append((f"  ^ {verdicts[i]}", 91))
+            add(f"  ^ {verdicts[i]}", 91)
     if not reasoning.finished:
-        parts.append(("(stopped before an answer)", 91))
-    lines = []
-    for text, color in parts:
-        for line in textwrap.wrap(text, width) if width else [text]:
-            if line:
-                lines.append(paint(line.ljust(width), color))
+        add("(stopped before an answer)", 91)
     return lines
 
 
@@ -51,7 +52,7 @@ def side_by_side(paths, students, reasonings, question):
 def signal_named(name):
     """Index of the signal whose name contains this: "recall", "Contrast". Raises UserError."""
     found = [i for i, s in enumerate(SIGNAL_NAMES) if name.strip().lower() in s.lower()]
-    if len(found) != 1 or not name.strip():
+    if len(found) != 1:  # an empty name is in all of them
         count = "more than one" if found else "no"
         names = ", ".join(SIGNAL_NAMES)
         raise UserError(f"--flow: {name!r} names {count} signal; take a word of: {names}")

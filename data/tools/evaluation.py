@@ -19,11 +19,8 @@ from scaffold import NO_SIGNAL, collate, encode, signal_of
 def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
     """Let the student answer every row ("question", "answer"). Returns (result, records).
 
-    answer: the decoder, row numbers -> a Reasoning each. traces: row number -> its annotated Trace,
-    where it has one. tau: the gate that answer uses.
-    result: the headline figures, also per task under "tasks", and under "unseen" without the
-    questions met in training. records: every row's steps with their signals and the checker's
-    verdicts ("" is right).
+    answer: row numbers -> a Reasoning each. traces: row number -> its annotated Trace, if any. tau:
+    the gate that answer uses. result: see `summarize`. records: see `make_record`.
     """
     start = time.time()
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["question"]))  # little padding
@@ -42,22 +39,20 @@ def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
 
 
 def make_record(row, reasoning, id=None, seen=None, hits=None, obeyed=None):
-    """What became of one question, as plain types."""
+    """What became of one question, as plain types. seen: in training; hits: of `signal_hits`."""
     question, task = row["question"], row.get("task")
     verdicts = judge(question, reasoning, task)
     is_correct = same(reasoning.answer, row["answer"])
     is_erroneous = None
     if verdicts is not None:
         is_erroneous = not is_correct or any(verdicts) or not verdicts
-    steps = [
-        {
-            "signal": None if step.signal == NO_SIGNAL else signal_of(step.signal).name,
-            "confidence": round(reasoning.confidence[i], 4),
-            "text": step.text,
-            "verdict": None if verdicts is None else verdicts[i],
-        }
-        for i, step in enumerate(reasoning.steps)
-    ]
+    steps = []
+    for i, step in enumerate(reasoning.steps):
+        signal = None if step.signal == NO_SIGNAL else signal_of(step.signal).name
+        confidence = round(reasoning.confidence[i], 4)
+        verdict = None if verdicts is None else verdicts[i]
+        texts = {"text": step.text, "verdict": verdict}
+        steps.append({"signal": signal, "confidence": confidence, **texts})
     return {
         "id": id,
         "task": task or task_of(question) or "other",
@@ -75,9 +70,9 @@ def make_record(row, reasoning, id=None, seen=None, hits=None, obeyed=None):
 
 
 def judge(question, reasoning, task=None):
-    """What is wrong with each step ("": nothing), by the checker of the question's family.
+    """What the checker finds wrong with each step ("": nothing); None where there is no checker.
 
-    In GSM8K it is the written arithmetic alone. None where nobody can check such a question.
+    In GSM8K only the written arithmetic is checked.
     """
     texts = [step.text for step in reasoning.steps]
     if task == "gsm8k":
@@ -87,10 +82,7 @@ def judge(question, reasoning, task=None):
 
 # ---------------------------------------------------------------------------------------- signals
 def annotated_traces(student, rows):
-    """Row number -> Trace with signals, for rows that bring a trace, annotated or not.
-
-    Traces that the student has no room for are left out.
-    """
+    """Row number -> Trace, for rows with a trace (annotated or not) that the student can read."""
     bare, annotated = {}, {}
     for i, row in enumerate(rows):
         if row.get("steps"):
@@ -109,12 +101,13 @@ def annotated_traces(student, rows):
 
 @torch.inference_mode()
 def signal_hits(student, traces, tau=0.0):
-    """Of each trace's boundaries (right and kept, kept, all), reading the teacher's text.
+    """(right and kept, kept, all) of each trace's boundaries, reading the teacher's text.
 
     The gate keeps a prediction whose confidence is tau or more.
     """
-    model, hits = student.model, []
+    model = student.model
     device = model.lm_head.weight.device
+    hits = []
     for first in range(0, len(traces), 64):
         examples = [encode(trace, student.tokenizer) for trace in traces[first : first + 64]]
         idx, signals, _, signal_targets = collate(examples, student.tokenizer)
@@ -130,10 +123,10 @@ def signal_hits(student, traces, tau=0.0):
 
 
 def obedience(student, reasonings):
-    """Row number -> (steps that obey, steps) of the Reasonings by row number.
+    """Row number -> (steps that obey, steps) of its Reasoning. Empty without an annotator.
 
-    A step obeys when, annotated again, it carries the signal under which it was written. The last
-    step does not count: the annotator names it for its place. Empty without an annotator.
+    A step obeys when the annotator gives it the signal under which it was written. The last step
+    does not count: the annotator names it for its place.
     """
     if student.classifier is None:
         return {}
@@ -159,14 +152,14 @@ def mean(values):
 
 
 def share(counts, part, whole):
-    """Sum of one column of counts over that of another; None without any counts."""
+    """Sum of one column of counts over that of another; None without counts."""
     if not counts:
         return None
     return sum(c[part] for c in counts) / max(1, sum(c[whole] for c in counts))
 
 
 def score(records):
-    """The headline figures of some records; None where there is nothing to judge by."""
+    """The figures of some records; None where there is nothing to judge by."""
     signals = [r["signals"] for r in records if r["signals"]]
     obeyed = [r["obeyed"] for r in records if r["obeyed"]]
     return {
@@ -194,8 +187,10 @@ def summarize(records):
 
 def report(result):
     """The result as key: value lines, then a table of the tasks."""
-    numbers = {name: v for name, v in result.items() if not isinstance(v, (dict, list))}
-    lines = [f"{name}: {show_number(v)}" for name, v in numbers.items()]
+    lines = []
+    for name, value in result.items():
+        if not isinstance(value, (dict, list)):
+            lines.append(f"{name}: {show_number(value)}")
     if "unseen" in result:
         figures = [f"{name} {show_number(v)}" for name, v in result["unseen"].items()]
         lines.append("on the unseen questions: " + ", ".join(figures))

@@ -1,7 +1,4 @@
-"""The pictures that annotate.py and train.py leave beside their results.
-
-matplotlib is slow to import, so that each function imports what it needs of it.
-"""
+"""The pictures of annotate.py and train.py. matplotlib is slow to import: only where it draws."""
 
 from pathlib import Path
 
@@ -9,54 +6,54 @@ import numpy as np
 
 from scaffold import SIGNALS
 
+NAMES = [signal.short for signal in SIGNALS]
+
+
+def panels(n, width, height):
+    """(a figure, its n axes side by side), each of them width by height inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(n * width, height), layout="tight")
+    return figure, figure.subplots(1, n, squeeze=False)[0]
+
 
 def draw_annotation(report, path):
     """Draw how signals follow one another and, where a judge named them too, both names.
 
-    report: what annotate.annotate returns, with "transitions" (S + 1, S), whose last row is the
-    question's, and perhaps "confusion" (S, S), as counts; S = len(SIGNALS).
+    report: what annotate.annotate returns, with counts "transitions" (S + 1, S), whose last row is
+    the question's, and perhaps "confusion" (S, S); S = len(SIGNALS).
     """
-    from matplotlib.figure import Figure
-
-    names = [signal.short for signal in SIGNALS]
     judged = "confusion" in report
-    figure = Figure(figsize=(14 if judged else 7, 5.5), layout="tight")
-    axes = figure.subplots(1, 2 if judged else 1, squeeze=False)[0]
-    draw_matrix(axes[0], report["transitions"], [*names, "(question)"], "signal", "next signal")
+    figure, axes = panels(1 + judged, 7, 5.5)
+    draw_matrix(axes[0], report["transitions"], [*NAMES, "(question)"], "signal", "next signal")
     if judged:
-        draw_matrix(axes[1], report["confusion"], names, report["judge"], "annotated signal")
+        draw_matrix(axes[1], report["confusion"], NAMES, report["judge"], "annotated signal")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 
 def draw_matrix(ax, counts, row_names, row_label, column_label):
     """Draw counts, with a column for every signal, as shares of their row."""
-    names = [signal.short for signal in SIGNALS]
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ax.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    ax.set_xticks(range(len(NAMES)), NAMES, rotation=35, ha="right")
     ax.set_yticks(range(len(row_names)), row_names)
     for (row, column), share in np.ndenumerate(shares):
         if share >= 0.005:
-            color = "white" if share > 0.5 else "black"
-            text = f"{share:.0%}"
-            ax.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
+            style = {"color": "white" if share > 0.5 else "black", "fontsize": 9}
+            ax.text(column, row, f"{share:.0%}", ha="center", va="center", **style)
     ax.set(title=f"{column_label}, by {row_label}", xlabel=column_label, ylabel=row_label)
 
 
 def draw_curves(metrics, path):
     """Draw both losses (nats) against the step, with a line for every split.
 
-    metrics: rows {"step", "split", "token_loss", "signal_loss"}. A clone, whose signal losses are
-    all 0, gets the first picture alone.
+    metrics: rows {"step", "split", "token_loss", "signal_loss"}; a clone's signal losses are all 0.
     """
-    from matplotlib.figure import Figure
-
     losses = ["token_loss"]
     if any(row["signal_loss"] for row in metrics):
         losses.append("signal_loss")
-    figure = Figure(figsize=(5.5 * len(losses), 4), layout="tight")
-    axes = figure.subplots(1, len(losses), squeeze=False)[0]
+    figure, axes = panels(len(losses), 5.5, 4)
     for ax, loss in zip(axes, losses, strict=True):
         for split in dict.fromkeys(row["split"] for row in metrics):
             steps = [row["step"] for row in metrics if row["split"] == split]
@@ -75,9 +72,9 @@ def label_plainly(axis):
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     low, high = axis.get_view_interval()
-    wide = high > 5 * low
-    axis.set_major_locator(
-        LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=(1, 2, 5, 10))
-    )
+    if high > 5 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    else:
+        axis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())

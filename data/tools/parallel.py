@@ -30,10 +30,7 @@ def end_processes():
 
 
 def wrap(model, has_unused_weights):
-    """The model under DistributedDataParallel, which averages gradients over the processes.
-
-    It must be told where some weights never get a gradient.
-    """
+    """The model; with several processes, such that their gradients are averaged."""
     if WORLD == 1:
         return model
     return DistributedDataParallel(model, find_unused_parameters=has_unused_weights)
@@ -53,4 +50,4 @@ def exchange_only(forward, is_last):
 
 def any_process(flag, device):
     """Is the flag true in any process? All of them must ask at the same step."""
-    return bool(sum_over_processes(torch.tensor(int(flag), device=device)))
+    return flag if WORLD == 1 else bool(sum_over_processes(torch.tensor(int(flag), device=device)))

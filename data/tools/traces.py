@@ -12,15 +12,11 @@ def check_steps(row, path):
     if not isinstance(steps, list) or not steps:
         raise UserError(f'{where}: no "steps"; run annotate.py on these traces first')
     for step in steps:
-        if not is_step(step):
-            form = '{"signal": a name in scaffold.SIGNALS, "text": non-empty string}'
-            raise UserError(f"{where}: a step must be {form}, not {str(step)[:60]}")
-
-
-def is_step(step):
-    if not isinstance(step, dict) or step.get("signal") not in SIGNAL_NAMES:
-        return False
-    return isinstance(step.get("text"), str) and bool(step["text"].strip())
+        match step:
+            case {"signal": name, "text": str(text)} if name in SIGNAL_NAMES and text.strip():
+                continue
+        form = '{"signal": a name in scaffold.SIGNALS, "text": non-empty string}'
+        raise UserError(f"{where}: a step must be {form}, not {str(step)[:60]}")
 
 
 def to_trace(row, classes=None):
@@ -84,12 +80,11 @@ def load_gold(path, rows, source):
     for row in read_jsonl(path, "id"):
         signals = row.get("signals")
         if not isinstance(signals, list) or any(s not in valid for s in signals):
-            problem = f'"signals" must be a list of numbers from 0 to {valid[-1]}'
-            raise UserError(f"{path}, line {row['line']}: {problem}")
+            form = f"a list of numbers from 0 to {valid[-1]}"
+            raise UserError(f'{path}, line {row["line"]}: "signals" must be {form}')
         gold[row["id"]] = signals
     for row in rows:
         id = row.get("id")
         if not isinstance(id, str) or id not in gold:
-            line = row.get("line", 1)
-            raise UserError(f"{source}, line {line}: no gold signals for id {id!r} in {path}")
+            raise UserError(f"{source}: no gold signals for id {id!r} in {path}")
     return gold

@@ -69,15 +69,15 @@ class TrainLog:
         return done / total
 
     def must_stop(self, requests):
-        """Has the user or the machine asked any process to stop? All must ask at the same step."""
-        if parallel.WORLD == 1:
-            return bool(requests)
-        is_time = self.state.step % LOG_INTERVAL == 0
-        return is_time and parallel.any_process(bool(requests), self.device)
+        """Has any process been asked to stop? Several processes look at the same steps only."""
+        if parallel.WORLD > 1 and self.state.step % LOG_INTERVAL:
+            return False
+        return parallel.any_process(bool(requests), self.device)
 
     def log_step(self, examples, ids, losses, norm):
         """Take note of a step: its examples, their traces' ids, losses (2,), gradient norm."""
-        state, step = self.state, self.state.step + 1
+        state = self.state
+        step = state.step + 1  # of them are done
         state.tokens += sum(len(e.signals) for e in examples)
         state.recent.append((torch.stack((*losses, norm)), ids))
         if step % LOG_INTERVAL == 0:
@@ -91,10 +91,9 @@ class TrainLog:
             self.clock = time.time()  # compiling is no training
 
     def check_finite(self, step):
-        """Mean (L_token, L_signal) of the recent steps, the last of which ended at `step`.
+        """Mean (L_token, L_signal) of the recent ones of `step` steps; None where there are none.
 
-        Raises UserError where a number is not finite. Looked at now and then, so that no step has
-        to wait for the GPU.
+        Raises UserError where a number is not finite. Looking at every step would wait for the GPU.
         """
         recent = self.state.recent
         if not recent:
@@ -118,7 +117,7 @@ class TrainLog:
     def needs_validation(self):
         """Not twice at one step, which a resumed run would do; and one process is enough."""
         validated = [m["step"] for m in self.state.metrics if m["split"] == "val"]
-        return self.state.step not in validated and not parallel.RANK
+        return not parallel.RANK and self.state.step not in validated
 
     def log_validation(self, losses):
         """Take note of (mean token loss, mean signal loss) on the validation examples."""
@@ -130,10 +129,7 @@ class TrainLog:
         self.bar.write(text + f"{self.state.tokens_per_second:,.0f} tokens/s")
 
     def save(self, student, optimizers):
-        """Write the checkpoint and the metrics, unless nothing is new since the run went on.
-
-        What a validation and this take is no training: the clock goes on from here.
-        """
+        """Write the checkpoint and the metrics, unless nothing is new since the run went on."""
         is_new = self.state.step > self.first_step or not self.config.resume
         if is_new and not parallel.RANK:
             recent = [(values.cpu(), ids) for values, ids in self.state.recent]
@@ -144,7 +140,7 @@ class TrainLog:
             folder = Path(self.config.out_dir)
             save_checkpoint(folder / "ckpt.pt", student, self.config, training)
             write_jsonl(folder / "metrics.jsonl", self.state.metrics)
-        self.clock = time.time()
+        self.clock = time.time()  # validating and saving is no training
 
     def stop(self):
         """End the run with the command that goes on with it."""
