@@ -1,33 +1,26 @@
 """Is each step of a *student's* free text true, and does it follow from the question and the steps?
 
-Each family reads a question and returns a checker, see data/algorithmic/web_of_lies.py for one.
-Between the claims that it finds in a step only NEUTRAL words may stand, and no negation is one:
-what cannot be parsed counts as wrong. After a wrong step the state is the true one again, as far as
-can be told, for the later verdicts. Nothing is shared with the teacher's wording.
+A family's `read` returns a checker of the question, see data/algorithmic/web_of_lies.py for one:
+
+    answers        regex of all that may be handed over as the answer
+    claims         regex of all that a step may claim; its groups name the parts of a claim
+    judge(claims)  yields what is wrong with the claims (matches) of the next step
+    conclude()     (the true answer, what the steps have not shown for it yet or "")
+
+Between claims only neutral words may stand, and no negation is one: what cannot be parsed counts as
+wrong. After a wrong step the state is the true one again, as far as can be told, for the later
+verdicts. Nothing is shared with the teacher's wording.
 """
 
+import json
 import re
+from pathlib import Path
 
 from data.algorithmic.common import NUMBERS, tidy
 from data.algorithmic.prepare import FAMILIES
 
-NEUTRAL = """
-i we me us my our you one's it its it's i'm this that that's these those there here the a an so then
-thus hence therefore but and yet however although though now next also too again finally lastly
-eventually wait hmm hm oh ah well ok okay alright fine good great sure indeed obviously clearly
-naturally see let let's lets check look looking at consider think know believe recall remember note
-notice told given is are was be being been am have has had go goes going on continue continuing
-proceed move moving try take takes taking get gets moves say suppose assume imagine work out begin
-begins beginning start starts starting started first for example instance from to in into of with by
-as since because when while after afterwards later once which what where who how make makes means
-mean gives give giving leads lead leading leaves leave leaving puts put putting brings bring
-bringing lands land raises raise need needs want do can will sense step steps point time case
-moreover furthermore addition additionally besides similarly likewise meanwhile summary sum overall
-conclusion conclude short result end all altogether both together total count counting number order
-same way just simply still already further more consequently accordingly current currently position
-final expression remaining rest far . , : ; ! - " '
-"""
-NEUTRAL = set(NEUTRAL.split())
+CHECKER_WORDS = Path(__file__).with_name("checker_words.json")
+NEUTRAL = set(json.loads(CHECKER_WORDS.read_text(encoding="utf-8"))["neutral"])
 FILLERS = re.compile(
     r"""^\W*(?:all[ ])?right(?=[,.:!])     # All right,
       | \bon[ ]the[ ]other[ ]hand\b
@@ -35,9 +28,7 @@ FILLERS = re.compile(
       | \btake[ ]this[ ]one\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-ANSWER = r"""
-    \banswer(?:[\s:=]|\b(?:is|must|be|to|the|question|answer|option|number)\b){0,12}
-    (?P<answer>ANSWERS)(?!\w)"""
+ANSWER = r"\banswer(?:[\s:=]|\b(?:is|must|be|to|the|question|answer|option|number)\b){0,12}"
 LONGEST = 50_000  # characters of a step: a longer one is no reasoning, and parsing takes seconds
 
 
@@ -64,7 +55,7 @@ def check(question, steps):
     _, checker = checker_of(question)
     if checker is None:
         return None
-    answer = ANSWER.replace("ANSWERS", checker.answers)
+    answer = rf"{ANSWER}(?P<answer>{checker.answers})(?!\w)"
     pattern = re.compile(f"{answer}|{checker.claims}", re.IGNORECASE | re.VERBOSE)
     verdicts = []
     has_answered = False
@@ -85,9 +76,11 @@ def check_step(checker, pattern, step, has_answered):
     answers = [match["answer"] for match in found if match["answer"]]
     rest = re.findall(r"[\w']*\w|\S", pattern.sub(" . ", text).lower())
     unknown = [word for word in rest if word not in NEUTRAL]
+    if len(step) > LONGEST:
+        unknown.append("...")
     wrong = []
-    if unknown or len(step) > LONGEST:
-        wrong.append(f"cannot parse '{unknown[0][:40] if unknown else '...'}'")
+    if unknown:
+        wrong.append(f"cannot parse '{unknown[0][:40]}'")
     wrong += list(checker.judge(claims))
     if claims and has_answered:
         wrong.append("goes on after the answer")

@@ -4,14 +4,14 @@ The teacher's side and the checker's side share nothing: what the teacher can sa
 what a student may say.
 """
 
-import functools
 import json
+import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaffold import ADDITION, CONCLUSION, CONTRAST, EXAMPLES, REASONING, RECALL, RESPONSE
+from scaffold import RESPONSE, SIGNALS
 
 
 @dataclass
@@ -21,64 +21,22 @@ class Problem:
     steps: list  # of (signal, body): the teacher's reasoning, without the step that hands it over
 
 
-def uniform_length(rng, low, high):
-    """A length from low to high, all equally likely."""
-    return rng.randint(low, high)
-
-
 @dataclass(frozen=True)
 class Family:
     name: str  # the task's name
     make: Callable  # (rng, length) -> Problem
-    read: Callable  # (question) -> a checker of its steps; None where the question is no such task
+    read: Callable  # (question) -> a checker, see check.py; None where it is no such question
     lengths: tuple  # shortest and longest default length
     only_lengths: tuple = ()  # where only these lengths occur
     train_share: float = 1.0  # of the training rows, against 1 of another family
-    draw_length: Callable = uniform_length  # (rng, low, high) -> length
+    draw_length: Callable = random.Random.randint  # (rng, low, high) -> length
 
 
 # ------------------------------------------------------------------------------- the teacher's side
-OPENERS = {  # by signal: openers that name it, that sound like another one, that name none
-    ADDITION: (
-        "Also,|Next,|Moreover,|In addition,|Furthermore,|Similarly,|Besides,",
-        "Now|So|Let me see:",
-        "|Okay,|From there,",
-    ),
-    EXAMPLES: (
-        "For example,|For instance,|Take this one:|Say we try it:|Suppose we try:",
-        "First,|So,",
-        "|To begin,|At the start,",
-    ),
-    RECALL: (
-        "I recall that|We are told that|I know that|Remember that|I think",
-        "First,|So|Let me see:",
-        "|Okay,|To begin,",
-    ),
-    CONTRAST: ("But|However,|Wait,|But wait,|Yet", "Now|So|Then", "|Hmm,|This time"),
-    REASONING: (
-        "Let me check:|Let's see:|Now|Looking at this,|Let me see:",
-        "So|Then|Also,",
-        "|Okay,|Right,",
-    ),
-    CONCLUSION: (
-        "So|Therefore,|Thus|Hence|In summary,|Overall,",
-        "Now|Then",
-        "|Okay,|At this point",
-    ),
-    RESPONSE: (
-        "The answer is|Final answer:|The final answer is",
-        "So the answer is|Therefore, the answer is",
-        "This gives the answer|That makes the answer",
-    ),
-}
-OPENERS = {signal: [kind.split("|") for kind in kinds] for signal, kinds in OPENERS.items()}
-# The shares of the first two kinds give the paper's figures: 74% of the steps open with a keyword,
-# and 87% of those keywords name the right signal.
-NAMING_SHARE, MISLEADING_SHARE = 0.64, 0.10
-FILLERS = "Okay.|Alright.|Good.|That makes sense.|Let me go on.|One step at a time.|Hmm.|Fine."
-FILLERS = FILLERS.split("|")
+# Openers name the signal of their step, sound like another one, or name none. These shares give the
+# paper's figures: 74% of the steps open with a keyword, and 87% of the keywords name the signal.
+OPENER_SHARES = {"naming": 0.64, "misleading": 0.10, "plain": 0.26}
 FILLER_SHARE = 0.08  # of the steps that end in a filler
-CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 # Broad lists: a name met in training is copied better. An item is [singular, plural]; the
 # shufflers are those of BBH, who always come in this order.
@@ -88,33 +46,19 @@ ITEMS, COLORS, BOOKS = WORDS["items"], WORDS["colors"], WORDS["books"]
 POSITIONS, PARTNERS = WORDS["positions"], WORDS["partners"]
 
 
-@functools.cache
-def choices(template):
-    """The parts of a template: plain text (str), and the list of what each [a|b] may become."""
-    parts = CHOICE.split(template)
-    parts[1::2] = [part.split("|") for part in parts[1::2]]
-    return parts
-
-
 def say(rng, template, **values):
     """One wording of a template: every [a|b] becomes a or b, then every {name} its value."""
-    words = [rng.choice(part) if isinstance(part, list) else part for part in choices(template)]
-    return "".join(words).format(**values)
+    wording = re.sub(r"\[(.*?)\]", lambda match: rng.choice(match[1].split("|")), template)
+    return wording.format(**values)
 
 
 def write(rng, signal, body):
     """One step of the trace: an opener, the body, now and then a filler."""
-    naming, misleading, plain = OPENERS[signal]
-    u = rng.random()
-    if u < NAMING_SHARE:
-        opener = rng.choice(naming)
-    elif u < NAMING_SHARE + MISLEADING_SHARE:
-        opener = rng.choice(misleading)
-    else:
-        opener = rng.choice(plain)
+    kind = rng.choices(list(OPENER_SHARES), OPENER_SHARES.values())[0]
+    opener = rng.choice(WORDS["openers"][SIGNALS[signal].short][kind])
     text = f"{opener} {body}." if opener else f"{body[0].upper()}{body[1:]}."
     if signal != RESPONSE and rng.random() < FILLER_SHARE:
-        text += " " + rng.choice(FILLERS)
+        text += " " + rng.choice(WORDS["fillers"])
     return text
 
 
@@ -126,8 +70,7 @@ def listing(parts):
 
 
 # ------------------------------------------------------------------------------- the checker's side
-NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve"
-NUMBERS = NUMBERS.split()
+NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 DIGITS = r"\d{1,9}"
 COUNT = rf"(?:{DIGITS}|{'|'.join(NUMBERS)})\b"
 PLAIN_MARKS = str.maketrans("’‘“”−–—", "''\"\"---")
@@ -157,10 +100,10 @@ def number(word):
 
 def advance(todo, done, item):
     """Take `item` for the next of todo: (how many are done then, what is wrong with it or "")."""
+    if todo[done : done + 1] == [item]:
+        return done + 1, ""
     if item in todo[done:]:
-        in_turn = todo[done] == item
-        reason = "" if in_turn else "leaves out what comes before it in the question"
-        return todo.index(item, done) + 1, reason
+        return todo.index(item, done) + 1, "leaves out what comes before it in the question"
     if done and item == todo[done - 1]:
         return done, "has been done"
     return min(done + 1, len(todo)), "is not what comes next in the question"

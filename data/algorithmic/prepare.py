@@ -1,7 +1,6 @@
 """The embedded teacher: procedural problems with a written-out reasoning trace, made in seconds.
 
-Eight families in the question and target format of BIG-Bench Hard's algorithmic tasks (Suzgun et
-al. 2022; tracking_shuffled_objects with 3, 5 and 7 objects is one family here), and beside them
+Eight families: algorithmic tasks of BIG-Bench Hard (Suzgun et al. 2022) in its question format,
 family_relations (the quiz of fairydreaming/farel-bench) and reachability (depth-first search with
 dead ends). A row of train.jsonl, here on several lines:
 
@@ -15,8 +14,8 @@ dead ends). A row of train.jsonl, here on several lines:
                \\n\\nThe answer is 3.",
      "answer": "3"}
 
-The algorithm decides the gold signal of every step, never a coin; it is kept apart, in
-train.gold.jsonl. Only the wording is random. What a signal means here:
+The algorithm decides the signal of every step, never a coin; train.gold.jsonl holds these gold
+signals. Only the wording is random. What a signal means here:
 
     RECALL     states a given fact or rule           REASONING  computes, follows, compares
     ADDITION   one more case like the step before    EXAMPLES   tries a concrete case
@@ -42,7 +41,7 @@ from data.tools.files import write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
 from scaffold import RESPONSE
 
-# One file each, in this folder. A ninth family is one more file and one more line.
+# One file each. A ninth family is one more file in this folder and one more line here.
 FAMILY_NAMES = [
     "web_of_lies",
     "navigate",
@@ -89,28 +88,25 @@ def generate(task, split, n, seed=0, lengths=None):
         if p.question in seen or split_of(p.question) != split:
             misses += 1
             if misses > 200 * (n + 50):
-                found = f"only {len(seen)} different {split} questions of these lengths"
-                mend = "widen --lengths or ask for fewer"
-                raise ValueError(f"{task}: {found}, {n} wanted: {mend}")
+                found = f"only {len(seen)} different {split} questions of these lengths, {n} wanted"
+                raise ValueError(f"{task}: {found}: widen --lengths or ask for fewer")
             continue
-        steps = [write(rng, signal, body) for signal, body in p.steps]
-        steps.append(write(rng, RESPONSE, p.answer))
+        steps = [*p.steps, (RESPONSE, p.answer)]
+        texts = [write(rng, signal, body) for signal, body in steps]
         row = {
             "id": f"{split}-{task}-{len(seen)}",
             "task": task,
             "question": p.question,
-            "trace": "\n\n".join(steps),
+            "trace": "\n\n".join(texts),
             "answer": p.answer,
         }
         seen.add(p.question)
-        yield row, [signal for signal, _ in p.steps] + [RESPONSE]
+        yield row, [signal for signal, _ in steps]
 
 
 def rows(tasks, split, n, seed=0, lengths=None):
     """The first n (row, gold signals) over several tasks, in turn; in training by their share."""
-    shares = {task: 1.0 for task in tasks}
-    if split == "train":
-        shares = {task: FAMILIES[task].train_share for task in tasks}
+    shares = {task: FAMILIES[task].train_share if split == "train" else 1 for task in tasks}
     counts = dict.fromkeys(tasks, 0)
     order = []
     for _ in range(n):
@@ -142,11 +138,11 @@ def parse_lengths(text):
     """(shortest, longest) of "7-10"; None for an empty text. Raises UserError."""
     if not text:
         return None
-    match = re.fullmatch(r"(\d{1,3})-(\d{1,3})", text)
-    if not match or not 2 <= int(match[1]) <= int(match[2]):
-        problem = f"--lengths {text[:20]!r}: write two whole numbers from 2 to 999, as 7-10"
-        raise UserError(problem)
-    return int(match[1]), int(match[2])
+    if re.fullmatch(r"\d{1,3}-\d{1,3}", text):
+        shortest, longest = map(int, text.split("-"))
+        if 2 <= shortest <= longest:
+            return shortest, longest
+    raise UserError(f"--lengths {text[:20]!r}: write two whole numbers from 2 to 999, as 7-10")
 
 
 def main(argv=None):
