@@ -11,104 +11,73 @@ Hard: what binds tighter goes first, and what is left has to be copied without a
         RESPONSE    The answer is True.
 """
 
-import functools
 import re
 
 from data.algorithmic.common import Family, Problem, any_of, say
 from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
 
-
 # ---------------------------------------------------------------------------------- the teacher
+RULES = "[brackets come first, then not, and, or|not comes before and, and comes before or]"
+INNERMOST = re.compile(r"\([^()]*\)|^[^()]+$")  # the first pair of brackets without others in it
+OPERATIONS = {  # in the order in which the innermost brackets are worked out
+    "not": re.compile(r"not (?:True|False)(?!.*not)"),  # the last not stands before a value
+    "and": re.compile(r"\w+ and \w+"),
+    "or": re.compile(r"\w+ or \w+"),
+    "(": re.compile(r"\( \w+ \)"),
+}
+
+
 def expression(rng, n):
-    """A random expression of n tokens."""
+    """A random expression (str) of n tokens."""
     if n == 1:
-        return [rng.choice(("True", "False"))]
+        return rng.choice(("True", "False"))
     kind = rng.random()
     if n >= 3 and kind < 0.45:
         n_left = rng.randint(1, n - 2)
         left = expression(rng, n_left)
         op = rng.choice(("and", "or"))
-        return [*left, op, *expression(rng, n - 1 - n_left)]
+        return f"{left} {op} {expression(rng, n - 1 - n_left)}"
     if n >= 3 and kind < 0.7:
-        return ["(", *expression(rng, n - 2), ")"]
-    return ["not", *expression(rng, n - 1)]
-
-
-def next_operation(tokens):
-    """(start, end, name) of the operation to do next: the first innermost bracket goes first, and
-    in it not before and before or."""
-    close = tokens.index(")") if ")" in tokens else len(tokens)
-    start = close  # of what stands in the bracket
-    while start > 0 and tokens[start - 1] != "(":
-        start -= 1
-    inner = tokens[start:close]
-    if start > 0 and len(inner) == 1:
-        return start - 1, close + 1, "("
-    if "not" in inner:  # the last not of a chain stands before a value
-        end = close - inner[::-1].index("not") + 1
-        return end - 2, end, "not"
-    op = "and" if "and" in inner else "or"
-    k = start + inner.index(op)
-    return k - 1, k + 2, op
-
-
-def value_of(part, op):
-    """The value ("True" or "False") of one operation; a bracket holds one value."""
-    values = [token == "True" for token in part if token in ("True", "False")]
-    if op == "not":
-        return str(not values[0])
-    return str(any(values) if op == "or" else all(values))
-
-
-@functools.cache  # most expressions come up many times before enough new ones are found
-def reduction(tokens):
-    """[(signal, part worked out, its value, what is then left), ...] down to one value."""
-    steps = []
-    last = None  # the operation before
-    while len(tokens) > 1:
-        start, end, op = next_operation(tokens)
-        part = tokens[start:end]
-        value = value_of(part, op)
-        tokens = (*tokens[:start], value, *tokens[end:])
-        signal = ADDITION if op == last else REASONING
-        if op == "not":
-            signal = CONTRAST
-        steps.append((signal, " ".join(part), value, " ".join(tokens)))
-        last = op
-    return steps
+        return f"( {expression(rng, n - 2)} )"
+    return f"not {expression(rng, n - 1)}"
 
 
 def make(rng, n):
-    """An expression of n tokens (BBH: 8), reduced one operation at a time."""
+    """An expression of n tokens (BBH: 8), worked out one operation at a time."""
     if n < 3:
         raise ValueError("boolean_expressions: no expression of 2 tokens has an and or an or")
-    tokens = expression(rng, n)
-    while "and" not in tokens and "or" not in tokens:  # a bare chain of not is no BBH question
-        tokens = expression(rng, n)
+    text = expression(rng, n)
+    while "and" not in text and "or" not in text:  # a bare chain of not is no BBH question
+        text = expression(rng, n)
+    question = f"{text} is"
     steps = []
-    if len({"not", "and", "or"} & set(tokens)) > 1:
-        full_rule = "brackets come first, then not, and, or"
-        short_rule = "not comes before and, and comes before or"
-        steps.append((RECALL, say(rng, f"[{full_rule}|{short_rule}]")))
-    template = "{part} [is|gives|makes] {value}[, leaving|, which leaves|, so we have] {rest}"
-    for signal, part, value, rest in reduction(tuple(tokens)):
-        steps.append((signal, say(rng, template, part=part, value=value, rest=rest)))
-    summary = say(rng, "the [whole expression|whole|expression] is {value}", value=value)
-    steps.append((CONCLUSION, summary))
-    return Problem(" ".join(tokens) + " is", value, steps)
+    if sum(op in text for op in ("not", "and", "or")) > 1:
+        steps.append((RECALL, say(rng, RULES)))
+    last = None  # the operation before
+    while " " in text:
+        inner = INNERMOST.search(text)
+        op = next(op for op in OPERATIONS if op in inner[0])
+        part = OPERATIONS[op].search(text, *inner.span())
+        is_true = "True" in part[0] if op == "or" else "False" not in part[0]
+        signal = ADDITION if op == last else REASONING
+        if op == "not":
+            is_true = not is_true
+            signal = CONTRAST
+        text = f"{text[: part.start()]}{is_true}{text[part.end() :]}"
+        link = say(rng, f"[is|gives|makes] {is_true}[, leaving|, which leaves|, so we have]")
+        steps.append((signal, f"{part[0]} {link} {text}"))
+        last = op
+    steps.append((CONCLUSION, say(rng, f"the [whole expression|whole|expression] is {text}")))
+    return Problem(question, text, steps)
 
 
 # ---------------------------------------------------------------------------------- the checker
-def tokens_of(text):
-    return re.findall(r"[a-z]+|[()]", text.lower())
-
-
-def negate(m):
-    return "false" if m[1] == "true" else "true"
-
-
 BOTH = r"\b(true|false) and (true|false)\b"
 EITHER = r"(?<!and )\b(true|false) or (true|false)\b(?! and)"
+
+
+def tokens_of(text):
+    return re.findall(r"[a-z]+|[()]", text.lower())
 
 
 def worked_out(tokens):
@@ -118,7 +87,7 @@ def worked_out(tokens):
     while text != before:
         before = text
         text = re.sub(r"\( (true|false) \)", r"\1", text.replace("not not ", ""))
-        text = re.sub(r"\bnot (true|false)", negate, text)
+        text = re.sub(r"\bnot (true|false)", lambda m: str(m[1] == "false").lower(), text)
         if text == before:  # by the alphabet, the least is and, the greatest is or
             text = re.sub(BOTH, lambda m: min(m.groups()), text)
             text = re.sub(EITHER, lambda m: max(m.groups()), text)
@@ -128,15 +97,13 @@ def worked_out(tokens):
 def reduced(tokens, part):
     """All that `tokens` can become when `part`, as an operand, gives way to its value."""
     n = len(part)
-    depths = [part[:i].count("(") - part[:i].count(")") for i in range(n)]
-    loose = {token for token, depth in zip(part, depths, strict=True) if depth == 0}
-    tears = {"not"} if "and" in loose else set()  # what would tear it apart when it stands before
-    if "or" in loose:
-        tears = {"and", "not"}
+    loose = {part[i] for i in range(n) if part[:i].count("(") == part[:i].count(")")}
     found = []
     for i in range(len(tokens)):
         head, tail = tokens[:i], tokens[i + n :]
-        torn = tears & set(head[-1:]) or "or" in loose and tail[:1] == ["and"]
+        # An "or" is torn apart by an "and" beside it, both are by a "not" before them.
+        torn = "or" in loose and ["and"] in (head[-1:], tail[:1])
+        torn = torn or loose & {"and", "or"} and head[-1:] == ["not"]
         if n > 1 and tokens[i : i + n] == part and not torn:
             found.append([*head, worked_out(part), *tail])
     return found
@@ -159,72 +126,59 @@ class Checker:
           \ {IS}\ (?P<whole>true|false)\b(?!\ (?:and|or)\b)  # the whole expression is True
       | (?P<part>{RUN})\ ?{IS}\ (?P<value>true|false)\b(?!\ (?:and|or)\ (?:true|false|not|\())
       | (?P<rest>{RUN})
-      | (?P<first>{OP})\ (?:come|go|are|is)(?:e?s)?\ first  # not comes first, then and
-          (?P<then>(?:,?\ ?(?:\band\ |\bthen\ )*{OP})*)
-      | (?P<a>{OP})\ (?:comes?|goes|go|is|are|binds?)(?:\ done|\ evaluated)?
-          \ (?P<relation>before|after|tighter\ than)\ (?P<b>{OP})
+      | (?P<first>{OP}\ (?:come|go|are|is)(?:e?s)?\ first)  # not comes first, then and
+          (?:,?\ ?(?:\band\ |\bthen\ )*{OP})*
+      | {OP}\ (?:comes?|goes|go|is|are|binds?)(?:\ done|\ evaluated)?
+          \ (?P<relation>before|after|tighter\ than)\ {OP}
     """
 
     def __init__(self, tokens):
         self.now = tokens  # what is left of the expression
+        self.options = [tokens]  # all that can be left after the part that has been worked out
         self.truth = worked_out(tokens)
         self.tightest = 1 if "(" not in tokens else 0  # rank of what goes first
-        self.options = []  # what can be left after a part that has been worked out
 
     def judge(self, claims):
-        """Yield what is wrong with the claims of one step."""
         for claim in claims:
-            if claim["rest"]:
-                yield from self.judge_rest(claim["rest"])
-            elif claim["part"]:
-                yield from self.settle()
-                yield from self.judge_part(claim["part"], claim["value"])
-            elif claim["whole"]:
-                yield from self.settle()
-                if self.now != [claim["whole"].lower()]:
-                    yield f"says '{claim[0]}' of '{' '.join(self.now)}'"
-            else:
+            if claim["first"] or claim["relation"]:
                 yield from self.judge_rule(claim)
+                continue
+            yield from self.settle(claim["rest"])
+            if claim["part"]:
+                yield from self.judge_part(tokens_of(claim["part"]), claim)
+            elif claim["whole"] and self.now != [claim["whole"].lower()]:
+                yield f"says '{claim[0]}' of '{' '.join(self.now)}'"
         yield from self.settle()
 
-    def judge_rest(self, text):
-        """What is said to be left has to be what is left."""
-        rest = tokens_of(text)
-        options = self.options or [self.now]
-        if rest not in options:
-            yield f"'{text}' is not what is left"
-        shorter = len(rest) < len(self.now) and worked_out(rest) == self.truth
-        self.now = rest if rest in options or shorter else options[0]
-        self.options = []
-
-    def settle(self):
-        """Not saying what is left will do when there is no choice."""
-        if any(option != self.options[0] for option in self.options):
-            yield "does not say what is left"
-        if self.options:
-            self.now = self.options[0]
-        self.options = []
-
-    def judge_part(self, text, value):
+    def judge_part(self, part, claim):
         """A part has to be an operand of its own, and to have this value."""
-        part = tokens_of(text)
-        self.options = reduced(self.now, part)
-        if not self.options:
-            yield f"'{text}' is no part to be worked out here"
-        elif worked_out(part) != value.lower():
-            yield f"'{text}' is not {value}"
+        options = reduced(self.now, part)
+        if not options:
+            yield f"'{claim['part']}' is no part to be worked out here"
+        elif worked_out(part) != claim["value"].lower():
+            yield f"'{claim['part']}' is not {claim['value']}"
+        self.options = options or self.options
+
+    def settle(self, said=None):
+        """What is said to be left has to be left. Where there is no choice it need not be said."""
+        rest = tokens_of(said) if said else self.options[0]
+        if rest not in self.options:
+            yield f"'{said}' is not what is left"
+            shorter = len(rest) < len(self.now) and worked_out(rest) == self.truth
+            rest = rest if shorter else self.options[0]
+        elif not said and any(option != rest for option in self.options):
+            yield "does not say what is left"
+        self.now = rest
+        self.options = [rest]
 
     def judge_rule(self, claim):
         """A rule of precedence has to name the operators in their order."""
-        names = ("first", "then") if claim["first"] else ("a", "b")
-        words = tokens_of(" ".join(claim[name] for name in names))
-        ranks = [RANK[word] for word in words if word in RANK]
+        ranks = [RANK[word] for word in tokens_of(claim[0]) if word in RANK]
         in_order = ranks == sorted(ranks, reverse=claim["relation"] == "after")
         if not in_order or claim["first"] and ranks[0] > self.tightest:
             yield "not the order of precedence"
 
     def conclude(self):
-        """(the true answer, what is missing for it)"""
         return self.truth, "the rest of the expression" if len(self.now) > 1 else ""
 
 

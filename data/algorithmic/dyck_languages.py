@@ -18,11 +18,8 @@ from data.algorithmic.common import Family, Problem, say, tidy
 from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
 
 BRACKETS = {"(": ")", "[": "]", "{": "}", "<": ">"}
-INTRODUCTION = (
-    "Complete the rest of the sequence, making sure that the parentheses are closed properly. "
-    "Input: "
-)
-
+INTRODUCTION = """\
+Complete the rest of the sequence, making sure that the parentheses are closed properly. Input: """
 
 # ---------------------------------------------------------------------------------- the teacher
 STRIDE = 4  # symbols read in one step: a fixed number keeps the place in a long input
@@ -35,55 +32,40 @@ def draw_length(rng, low, high):
 
 
 def sequence(rng, n):
-    """(about n symbols, the stack of one to three brackets that stay open, as in BBH)."""
-    symbols, stack = [], []
+    """(about n symbols, what is open before the first and after each); 1 to 3 stay open (BBH)."""
+    symbols, stacks = "", [""]
     n_open = rng.randint(1, 3)
-    while len(symbols) < n or len(stack) != n_open:
-        after_opening = bool(symbols) and symbols[-1] in BRACKETS
-        p_open = 0.66 if after_opening else 0.42  # BBH nests deep and closes in runs
+    while len(symbols) < n or len(stacks[-1]) != n_open:
+        stack = stacks[-1]
+        p_open = 0.66 if symbols[-1:] in BRACKETS else 0.42  # BBH nests deep and closes in runs
         may_grow = len(symbols) < n and len(stack) < DEEPEST
         if may_grow and (rng.random() < p_open or not stack) or len(stack) < n_open:
-            stack.append(rng.choice(list(BRACKETS)))
-            symbols.append(stack[-1])
+            symbols += rng.choice(list(BRACKETS))
+            stacks.append(stack + symbols[-1])
         else:
-            symbols.append(BRACKETS[stack.pop()])
-    return symbols, stack
-
-
-def read_chunk(stack, chunk):
-    """(the stack of open brackets after the chunk, its lowest height on the way)."""
-    stack, lowest = list(stack), len(stack)
-    for symbol in chunk:
-        if symbol in BRACKETS:
-            stack.append(symbol)
-        else:
-            stack.pop()
-        lowest = min(lowest, len(stack))
-    return stack, lowest
+            symbols += BRACKETS[stack[-1]]
+            stacks.append(stack[:-1])
+    return symbols, stacks
 
 
 def make(rng, n):
     """A problem of about n symbols."""
-    symbols, still_open = sequence(rng, n)
+    symbols, stacks = sequence(rng, n)
     rule = say(rng, "the [last|newest] bracket opened [closes first|must close first]")
     steps = [(RECALL, rule)]
-    stack = []
     for i in range(0, len(symbols), STRIDE):
-        chunk = symbols[i : i + STRIDE]
-        before = stack
-        stack, lowest = read_chunk(before, chunk)
-        if lowest < len(before):  # it closes a bracket of an earlier step
+        before, *after = stacks[i : i + STRIDE + 1]
+        if min(map(len, after)) < len(before):  # it closes a bracket of an earlier step
             signal = CONTRAST
-        elif stack == before or i == 0:
-            signal = REASONING
         else:
-            signal = ADDITION
-        left = " ".join(stack) or "nothing"
-        template = "{chunk} [leaves|makes it|gives] {left}"
-        steps.append((signal, say(rng, template, chunk=" ".join(chunk), left=left)))
-    answer = " ".join(BRACKETS[bracket] for bracket in reversed(still_open))
-    template = "{left} [stays|is still|remains] open, [which needs|to be closed by] {answer}"
-    steps.append((CONCLUSION, say(rng, template, left=" ".join(still_open), answer=answer)))
+            signal = REASONING if after[-1] == before or i == 0 else ADDITION
+        chunk = " ".join(symbols[i : i + STRIDE])
+        left = " ".join(after[-1]) or "nothing"
+        steps.append((signal, f"{chunk} {say(rng, '[leaves|makes it|gives]')} {left}"))
+    left = " ".join(stacks[-1])
+    answer = " ".join(BRACKETS[bracket] for bracket in reversed(stacks[-1]))
+    link = say(rng, "[stays|is still|remains] open, [which needs|to be closed by]")
+    steps.append((CONCLUSION, f"{left} {link} {answer}"))
     return Problem(INTRODUCTION + " ".join(symbols), answer, steps)
 
 
@@ -94,7 +76,7 @@ RUN = rf"(?<!{BRACKET}\ )(?<!{BRACKET}){BRACKET}(?:\ ?{BRACKET})*"  # as long as
 
 def brackets_in(text):
     """The brackets of a text that a claim quotes, without spaces and words."""
-    return re.sub(r"[\s\w]", "", text or "")
+    return re.sub(r"[\s\w]", "", text)
 
 
 class Checker:
@@ -120,55 +102,48 @@ class Checker:
         self.closers = "".join(BRACKETS[bracket] for bracket in reversed(stacks[-1]))
 
     def judge(self, claims):
-        """Yield what is wrong with the claims of one step."""
         for claim in claims:
             if claim["chunk"]:
                 yield from self.judge_chunk(claim)
             elif claim["which"]:
-                from_the_bottom = claim["which"].lower() in ("first", "oldest")
-                if from_the_bottom == (claim["when"].lower() == "first"):
+                is_oldest = claim["which"].lower() in ("first", "oldest")
+                if is_oldest == (claim["when"].lower() == "first"):
                     yield "the last bracket opened closes first"
+            elif self.read < len(self.symbols):
+                yield "sums up before all is read"
             else:
-                yield from self.judge_end(claim)
+                right = self.stacks[-1] if claim["open"] else self.closers
+                if brackets_in(claim["open"] or claim["close"]) != right:
+                    yield f"says '{claim[0]}' of {self.stacks[-1]}"
 
     def judge_chunk(self, claim):
         """The chunk has to come next, and the stack to be what is open after it."""
-        symbols = self.symbols
+        symbols, stacks = self.symbols, self.stacks
         chunk, stack = brackets_in(claim["chunk"]), brackets_in(claim["stack"])
-        starts = [i for i in range(self.read, len(symbols)) if symbols.startswith(chunk, i)]
-        in_turn = self.read in starts
-        if in_turn:
+        if symbols.startswith(chunk, self.read):
             self.read += len(chunk)
-        else:  # go on where the chunk leaves such a stack, else nearby
-            ends = [i + len(chunk) for i in starts if self.stacks[i + len(chunk)] == stack]
-            if ends:
-                self.read = ends[0]
-            elif not symbols[: self.read].endswith(chunk):
-                self.read = min(self.read + len(chunk), len(symbols))
-        if not in_turn:
-            yield f"'{claim['chunk']}' is not what comes next"
-        elif self.stacks[self.read] != stack:
-            yield f"says '{claim['stack']}', but {self.stacks[self.read] or 'nothing'} is open"
-
-    def judge_end(self, claim):
-        """What stays open, or what closes it, is said after the last symbol."""
-        stack, closers = brackets_in(claim["open"]), brackets_in(claim["close"])
-        if self.read < len(self.symbols):
-            yield "sums up before all is read"
-        elif stack not in ("", self.stacks[-1]) or closers not in ("", self.closers):
-            yield f"says '{claim[0]}' of {self.stacks[-1]}"
+            if stacks[self.read] != stack:
+                yield f"says '{claim['stack']}', but {stacks[self.read] or 'nothing'} is open"
+            return
+        yield f"'{claim['chunk']}' is not what comes next"
+        # Go on where the chunk leaves such a stack, else nearby.
+        ends = [i for i in range(self.read, len(stacks)) if symbols.endswith(chunk, self.read, i)]
+        ends = [i for i in ends if stacks[i] == stack]
+        if ends:
+            self.read = ends[0]
+        elif not symbols.endswith(chunk, 0, self.read):
+            self.read = min(self.read + len(chunk), len(symbols))
 
     def conclude(self):
-        """(the true answer, what is missing for it)"""
         return self.closers, "the rest of the symbols" if self.read < len(self.symbols) else ""
 
 
 def read_question(question):
     """A checker of the question's steps, or None."""
     text = tidy(question)
-    symbols = text.removeprefix(INTRODUCTION).replace(" ", "")
-    if not text.startswith(INTRODUCTION) or not re.fullmatch(rf"{BRACKET}+", symbols):
+    if not text.startswith(INTRODUCTION):
         return None
+    symbols = text.removeprefix(INTRODUCTION).replace(" ", "")
     stacks = [""]
     for symbol in symbols:
         if symbol in BRACKETS:

@@ -80,9 +80,9 @@ def make(rng, n):
         rng.choice((tag, "Answer with selected option number.")),
     ]
     steps = reason(rng, a, b, parent)
-    template = "{a} is {b} {relation}, [which is|that is|so] option {option}"
-    end = say(rng, template, a=a, b=possessive(b), relation=KIN[kind], option=answer)
-    return Problem("\n".join(lines), answer, [*steps, (CONCLUSION, end)])
+    end = say(rng, "[which is|that is|so] option")
+    steps.append((CONCLUSION, f"{a} is {possessive(b)} {KIN[kind]}, {end} {answer}"))
+    return Problem("\n".join(lines), answer, steps)
 
 
 def possessive(name):
@@ -95,21 +95,19 @@ def reason(rng, a, b, parent):
     up_a, up_b = generations(a, b, parent)
     if up_b == 0:
         return climb(line_a[: up_a + 1], RECALL)
-    template = (
-        "[nobody is given as|no one is named as|nothing is said of] {top} parent, "
-        "and {b} [was not met|is not among them]"
-    )
-    turn = CONTRAST, say(rng, template, top=possessive(line_a[-1]), b=b)
+    nobody = say(rng, "[nobody is given as|no one is named as|nothing is said of]")
+    unmet = say(rng, "[was not met|is not among them]")
+    turn = CONTRAST, f"{nobody} {possessive(line_a[-1])} parent, and {b} {unmet}"
     from_b = climb(line_b[: up_b + 1], REASONING, f"going up from {b}, ")
     return [*climb(line_a, RECALL), turn, *from_b]
 
 
-def climb(line, first_signal, opening=""):
+def climb(line, signal, opening=""):
     """A step for each fact on the way up a line."""
     steps = []
     for child, above in pairwise(line):
-        fact = f"{above} is {possessive(child)} parent"
-        steps.append((ADDITION, fact) if steps else (first_signal, opening + fact))
+        steps.append((signal, f"{opening}{above} is {possessive(child)} parent"))
+        signal, opening = ADDITION, ""
     return steps
 
 
@@ -128,17 +126,16 @@ class Checker:
 
     answers = DIGITS
 
-    def __init__(self, a, b, facts, kin, option, proof):
+    def __init__(self, a, b, parent, kin, option, proof):
         self.a, self.b = a, b  # what is A to B?
-        self.facts = facts  # {(parent, child), ...}
+        self.parent = parent  # {child: parent}: the facts
         self.kin = kin  # the true relation
         self.option = option  # its number (str)
-        self.proof = proof  # the facts that it follows from
-        self.stated = set()  # facts that the steps have stated
+        self.proof = proof  # the children of the facts that it follows from
+        self.stated = set()  # the children of the facts that the steps have stated
         self.met = {a}  # A, and those above somebody in these facts
-        self.tops = set()  # of whom the steps have said that they have no parent
         self.concluded = False
-        name = any_of({a, b}.union(*facts))
+        name = any_of({a, b, *parent, *parent.values()})
         kin = any_of(KIN.values(), "i")
         self.claims = rf"""
             (?P<x>{name})\ is\ (?:  # Ann is Tom's parent
@@ -156,19 +153,24 @@ class Checker:
         """
 
     def judge(self, claims):
-        """Yield what is wrong with the claims of one step."""
         self.base = None  # from whom this step goes up, until a fact follows
-        known = set(self.stated)
+        # A fact that earlier steps have stated can be the relation asked for.
+        is_known = self.b in self.stated and self.parent.get(self.b) == self.a
         for claim in claims:
             x = claim["x"] or claim["x3"]
             y = claim["y"] or claim["y2"] or claim["y3"]
             kin = (claim["kin"] or claim["kin2"] or "parent").lower()
-            if x and kin == "parent" and not ((x, y) == (self.a, self.b) and (x, y) in known):
-                yield from self.judge_fact(claim, (x, y))
+            top = claim["top"] or claim["top2"]
+            if x and kin == "parent" and not (is_known and (x, y) == (self.a, self.b)):
+                yield from self.judge_fact(claim, x, y)
+            elif x and (x, y, kin) != (self.a, self.b, self.kin):
+                yield f"says '{claim[0]}', but {self.a} is the {self.kin} of {self.b}"
             elif x:
-                yield from self.judge_relation(claim, (x, y, kin))
-            elif claim["top"] or claim["top2"]:
-                yield from self.judge_top(claim, claim["top"] or claim["top2"])
+                self.concluded = True
+                if not self.proof <= self.stated:
+                    yield f"'{claim[0]}' needs more facts"
+            elif top:
+                yield from self.judge_fact(claim, None, top)
             elif claim["option"] and not self.concluded:
                 yield f"no relation leads to {claim[0]}"
             elif claim["option"] and claim["option"] != self.option:
@@ -179,41 +181,22 @@ class Checker:
         if self.base:
             yield f"says nothing of {self.base}"
 
-    def judge_fact(self, claim, fact):
-        """A fact has to be given, new, and about someone met, or about B."""
-        above, child = fact
-        if fact not in self.facts:
-            yield f"the question does not say '{claim[0]}'"
-        elif fact in self.stated:
+    def judge_fact(self, claim, above, child):
+        """A fact has to be given, new, and about someone met, or about B. None is above a top."""
+        is_given = self.parent.get(child) == above
+        if not is_given:
+            yield f"the question does not say '{claim[0]}'" if above else f"{child} has a parent"
+        elif child in self.stated:
             yield f"'{claim[0]}' has been said"
-        elif child not in self.met | {self.b} or self.base not in (None, child):
+        elif child not in self.met | {self.b} or above and self.base not in (None, child):
             yield f"nothing so far leads to {child}"
-        if fact in self.facts:
-            self.stated.add(fact)
+        if is_given:
+            self.stated.add(child)
             self.met.add(above)
-        self.base = None
-
-    def judge_relation(self, claim, relation):
-        """The relation has to be the true one, and the facts stated have to prove it."""
-        if relation != (self.a, self.b, self.kin):
-            yield f"says '{claim[0]}', but {self.a} is the {self.kin} of {self.b}"
-            return
-        self.concluded = True
-        if not self.proof <= self.stated:
-            yield f"'{claim[0]}' needs more facts"
-
-    def judge_top(self, claim, top):
-        """Someone met, or B, has no parent."""
-        if any(child == top for _, child in self.facts):
-            yield f"{top} has a parent"
-        elif top in self.tops:
-            yield f"'{claim[0]}' has been said"
-        elif top not in self.met | {self.b}:
-            yield f"nothing so far leads to {top}"
-        self.tops.add(top)
+        if above:
+            self.base = None
 
     def conclude(self):
-        """(the true answer, what is missing for it)"""
         proven = self.concluded and self.proof <= self.stated
         return self.option, "" if proven else f"what {self.a} is to {self.b}"
 
@@ -231,9 +214,8 @@ def read_question(question):
     kin = KIN.get(up)
     if kin not in options or len(parent) < len(facts):
         return None
-    children = line_of(a, parent)[: up[0]] + line_of(b, parent)[: up[1]]
-    proof = {(parent[child], child) for child in children}
-    return Checker(a, b, set(facts), kin, options[kin], proof)
+    proof = {*line_of(a, parent)[: up[0]], *line_of(b, parent)[: up[1]]}
+    return Checker(a, b, parent, kin, options[kin], proof)
 
 
 FAMILY = Family("family_relations", make, read_question, (2, 9), only_lengths=(2, 5, 9))

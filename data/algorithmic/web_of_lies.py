@@ -16,52 +16,30 @@ from itertools import pairwise
 from data.algorithmic.common import NAMES, Family, Problem, any_of, say, tidy
 from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
 
-
 # ---------------------------------------------------------------------------------- the teacher
-def verb(tells):
-    """BBH's words for someone who tells the truth, or does not."""
-    return "tells the truth" if tells else "lies"
-
-
-def known(rng, person, tells):
-    """One wording of a person's status."""
-    if tells:
-        return say(rng, "{p} [tells the truth|is truthful|is honest]", p=person)
-    return say(rng, "{p} [lies|is lying|is a liar]", p=person)
-
-
-def follow(rng, speaker, about, claim, tells):
-    """The step from what the speaker says of another person to the speaker's own status."""
-    verdict = "[true|right|correct]" if tells else "[false|wrong|a lie]"
-    link = "[which is|and that is|and this is] " + verdict
-    return say(
-        rng,
-        "{speaker} [says|claims|says that] {about} {verb}, " + link + ", so {known}",
-        known=known(rng, speaker, tells),
-        speaker=speaker,
-        about=about,
-        verb=verb(claim),
-    )
+VERB = {True: "tells the truth", False: "lies"}  # in BBH's questions
+KNOWN = {True: "[tells the truth|is truthful|is honest]", False: "[lies|is lying|is a liar]"}
+VERDICT = {True: "[true|right|correct]", False: "[false|wrong|a lie]"}
 
 
 def make(rng, n):
     """A problem of n people."""
     people = rng.sample(NAMES, n)
     tells = rng.random() < 0.5  # whether the person in hand tells the truth
-    sentences = [f"{people[0]} {verb(tells)}."]
-    steps = [(RECALL, known(rng, people[0], tells))]
+    sentences = [f"{people[0]} {VERB[tells]}."]
+    steps = [(RECALL, say(rng, f"{people[0]} {KNOWN[tells]}"))]
     for about, speaker in pairwise(people):
         claim = rng.random() < 0.5  # whether the speaker says that the other one tells the truth
         tells = claim == tells
-        sentences.append(f"{speaker} says {about} {verb(claim)}.")
-        if not tells:
-            signal = CONTRAST
-        elif steps[-1][0] in (REASONING, ADDITION):
-            signal = ADDITION
-        else:
-            signal = REASONING
-        steps.append((signal, follow(rng, speaker, about, claim, tells)))
-    steps.append((CONCLUSION, known(rng, people[-1], tells)))
+        sentences.append(f"{speaker} says {about} {VERB[claim]}.")
+        signal = ADDITION if steps[-1][0] in (REASONING, ADDITION) else REASONING
+        known = say(rng, f"{speaker} {KNOWN[tells]}")
+        template = (
+            f"{speaker} [says|claims|says that] {about} {VERB[claim]}, "
+            f"[which is|and that is|and this is] {VERDICT[tells]}, so {known}"
+        )
+        steps.append((signal if tells else CONTRAST, say(rng, template)))
+    steps.append((CONCLUSION, say(rng, f"{people[-1]} {KNOWN[tells]}")))
     question = f"Question: {' '.join(sentences)} Does {people[-1]} tell the truth?"
     return Problem(question, "Yes" if tells else "No", steps)
 
@@ -90,16 +68,13 @@ def affirms(words):
 
 
 class Checker:
-    """A status is known when the question gives it. Else the person's words must have been quoted,
-    and the status of the one they are about must be known."""
+    """A status is given, or the person's words are quoted and the one they are about is known."""
 
     answers = "yes|no"
 
     def __init__(self, asked, said, honest):
         self.asked = asked
-        self.said = (
-            said  # {speaker: (whom, whether that one tells the truth)}; whom "": it is given
-        )
+        self.said = said  # {speaker: (of whom, whether they tell the truth)}; "": it is given
         self.honest = honest  # {person: bool}
         self.quoted = set()  # whose words the steps have quoted
         self.shown = set()  # whose status the steps have stated
@@ -112,15 +87,18 @@ class Checker:
         """
 
     def judge(self, claims):
-        """Yield what is wrong with the claims of one step."""
         quoted, shown = len(self.quoted), len(self.shown)
         speaker = None  # of the last quotation in this step: who "he" is, and "that" their words
         for claim in claims:
             if claim["quote"]:
                 speaker = claim["speaker"]
-                yield from self.judge_quote(claim)
-            else:
+                self.quoted.add(speaker)
+                if self.said[speaker] != (claim["about"], affirms(claim["quote"])):
+                    yield f"the question does not say '{claim[0]}'"
+            elif claim["who"] or speaker:
                 yield from self.judge_status(claim, claim["who"] or speaker)
+            else:
+                yield f"'{claim[0]}': whose words?"
         if any(claim["status"] for claim in claims):
             progress = len(self.shown) > shown
         else:
@@ -129,21 +107,11 @@ class Checker:
         if claims and not progress and not sums_up:
             yield "gets no further"
 
-    def judge_quote(self, claim):
-        """Somebody's words have to be those of the question."""
-        speaker = claim["speaker"]
-        self.quoted.add(speaker)
-        if self.said[speaker] != (claim["about"], affirms(claim["quote"])):
-            yield f"the question does not say '{claim[0]}'"
-
     def judge_status(self, claim, who):
         """A status, or a verdict on somebody's words, has to be true and to follow."""
-        if not who:
-            yield f"'{claim[0]}': whose words?"
-            return
         if affirms(claim["status"] or claim["verdict"]) != self.honest[who]:
-            yield f"says '{claim[0]}', but {who} {verb(self.honest[who])}"
-        whom = self.said[who][0]
+            yield f"says '{claim[0]}', but {who} {VERB[self.honest[who]]}"
+        whom, _ = self.said[who]
         if whom and who not in self.quoted:
             yield f"leaves out what {who} says"
         elif whom and self.said[whom][0] and whom not in self.shown:
@@ -152,7 +120,6 @@ class Checker:
             self.shown.add(who)
 
     def conclude(self):
-        """(the true answer, what is missing for it)"""
         missing = "" if self.asked in self.shown else f"whether {self.asked} lies"
         return "yes" if self.honest[self.asked] else "no", missing
 
@@ -163,7 +130,7 @@ def read_question(question):
     if not m:
         return None
     said = {}
-    honest = {"": True}
+    honest = {"": True}  # so that a status that is given counts as said by nobody, truthfully
     for who, whom, tells in re.findall(r"([\w-]+) (?:says ([\w-]+) )?(lies|tells)", m["told"]):
         said[who] = whom, tells == "tells"
         honest[who] = (tells == "tells") == honest.get(whom)
