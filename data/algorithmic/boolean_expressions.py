@@ -145,19 +145,16 @@ class Checker:
                 continue
             yield from self.settle(claim["rest"])
             if claim["part"]:
-                yield from self.judge_part(tokens_of(claim["part"]), claim)
+                part = tokens_of(claim["part"])
+                options = reduced(self.now, part)  # a part has to be an operand of its own
+                if not options:
+                    yield f"'{claim['part']}' is no part to be worked out here"
+                elif worked_out(part) != claim["value"].lower():
+                    yield f"'{claim['part']}' is not {claim['value']}"
+                self.options = options or self.options
             elif claim["whole"] and self.now != [claim["whole"].lower()]:
                 yield f"says '{claim[0]}' of '{' '.join(self.now)}'"
         yield from self.settle()
-
-    def judge_part(self, part, claim):
-        """A part has to be an operand of its own, and to have this value."""
-        options = reduced(self.now, part)
-        if not options:
-            yield f"'{claim['part']}' is no part to be worked out here"
-        elif worked_out(part) != claim["value"].lower():
-            yield f"'{claim['part']}' is not {claim['value']}"
-        self.options = options or self.options
 
     def settle(self, said=None):
         """What is said to be left has to be left. Where there is no choice it need not be said."""
@@ -183,7 +180,6 @@ class Checker:
 
 
 def read_question(question):
-    """A checker of the question's steps, or None."""
     *words, last = question.split() or [""]
     if last != "is" or set(words) - {"True", "False", "not", "and", "or", "(", ")"}:
         return None

@@ -8,8 +8,7 @@ A family's `read` returns a checker of the question, see data/algorithmic/web_of
     conclude()     (the true answer, what the steps have not shown for it yet or "")
 
 Between claims only neutral words may stand, and no negation is one: what cannot be parsed counts as
-wrong. After a wrong step the state is the true one again, as far as can be told, for the later
-verdicts. Nothing is shared with the teacher's wording.
+wrong. After a wrong step the state is the true one again, as far as can be told.
 """
 
 import json

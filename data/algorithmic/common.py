@@ -1,7 +1,6 @@
-"""What the families share: the words of the teacher, and the means to read the words of a student.
+"""What the families share: how the teacher says a step, and how a checker reads a student's words.
 
-The teacher's side and the checker's side share nothing: what the teacher can say is no list of
-what a student may say.
+The two sides share nothing: what the teacher can say is no list of what a student may say.
 """
 
 import json

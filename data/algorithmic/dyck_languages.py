@@ -139,7 +139,6 @@ class Checker:
 
 
 def read_question(question):
-    """A checker of the question's steps, or None."""
     text = tidy(question)
     if not text.startswith(INTRODUCTION):
         return None

@@ -113,9 +113,8 @@ def climb(line, signal, opening=""):
 
 # ---------------------------------------------------------------------------------- the checker
 ASKED = re.compile(
-    r"""Given\ the\ family\ relationships:[^?]+
-    \nWhat\ is\ ([\w-]+)'s?\ relationship\ to\ ([\w-]+)\?""",
-    re.VERBOSE,
+    r"Given the family relationships:[^?]+\n"
+    r"What is ([\w-]+)'s? relationship to ([\w-]+)\?"
 )
 FACT = re.compile(r"(?m)^\* ([\w-]+) is ([\w-]+)'s? parent\.")
 OPTION = re.compile(rf"(?m)^({DIGITS})\. [\w-]+ is [\w-]+'s? ([a-z ]+)\.")
@@ -202,7 +201,6 @@ class Checker:
 
 
 def read_question(question):
-    """A checker of the question's steps, or None."""
     asked = ASKED.match(question)
     if not asked:
         return None

@@ -4,15 +4,12 @@ Eight families: algorithmic tasks of BIG-Bench Hard (Suzgun et al. 2022) in its 
 family_relations (the quiz of fairydreaming/farel-bench) and reachability (depth-first search with
 dead ends). A row of train.jsonl, here on several lines:
 
-    {"id": "train-object_counting-0", "task": "object_counting",
-     "question": "I have a garlic, a cat, and two onions. How many vegetables do I have?",
-     "trace": "I think I have to count the vegetables.
-               \\n\\nTake this one: the garlic is a vegetable.
-               \\n\\nNow that makes 0 + 1 = 1.\\n\\nNext, the cat is an animal.
-               \\n\\nBut that does not count, so it stays 1.\\n\\nThe two onions are vegetables.
-               \\n\\nLet's see: we have 1 + 2 = 3.\\n\\nSo there are 3 vegetables.
-               \\n\\nThe answer is 3.",
-     "answer": "3"}
+    {"id": "train-boolean_expressions-2", "task": "boolean_expressions",
+     "question": "( False or True ) is",
+     "trace": "Right, False or True makes True, which leaves ( True ).
+               \\n\\nLet me see: ( True ) makes True, leaving True.
+               \\n\\nThe whole expression is True.\\n\\nThe answer is True.",
+     "answer": "True"}
 
 The algorithm decides the signal of every step, never a coin; train.gold.jsonl holds these gold
 signals. Only the wording is random. What a signal means here:

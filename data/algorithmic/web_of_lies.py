@@ -125,7 +125,6 @@ class Checker:
 
 
 def read_question(question):
-    """A checker of the question's steps, or None."""
     m = QUESTION.fullmatch(tidy(question))
     if not m:
         return None
