@@ -41,8 +41,7 @@ FILLER_SHARE = 0.08  # of the steps that end in a filler
 # shufflers are those of BBH, who always come in this order.
 WORDS = json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))
 NAMES, SHUFFLERS, TOWNS = WORDS["names"], WORDS["shufflers"], WORDS["towns"]
-ITEMS, COLORS, BOOKS = WORDS["items"], WORDS["colors"], WORDS["books"]
-POSITIONS, PARTNERS = WORDS["positions"], WORDS["partners"]
+ITEMS = WORDS["items"]
 
 
 def say(rng, template, **values):
