@@ -1,6 +1,6 @@
 """Boolean expressions (BBH): work out an expression of True, False, not, and, or and brackets.
 
-Hard: what binds tighter goes first, and what is left has to be copied without a slip. An example:
+Hard: what binds tighter goes first, and the rest has to be copied without a slip.
 
     not ( True ) or True is
         RECALL      I think not comes before and, and comes before or.
@@ -140,8 +140,11 @@ class Checker:
 
     def judge(self, claims):
         for claim in claims:
-            if claim["first"] or claim["relation"]:
-                yield from self.judge_rule(claim)
+            if claim["first"] or claim["relation"]:  # a rule names the operators in their order
+                ranks = [RANK[word] for word in tokens_of(claim[0]) if word in RANK]
+                in_order = ranks == sorted(ranks, reverse=claim["relation"] == "after")
+                if not in_order or claim["first"] and ranks[0] > self.tightest:
+                    yield "not the order of precedence"
                 continue
             yield from self.settle(claim["rest"])
             if claim["part"]:
@@ -167,13 +170,6 @@ class Checker:
             yield "does not say what is left"
         self.now = rest
         self.options = [rest]
-
-    def judge_rule(self, claim):
-        """A rule of precedence has to name the operators in their order."""
-        ranks = [RANK[word] for word in tokens_of(claim[0]) if word in RANK]
-        in_order = ranks == sorted(ranks, reverse=claim["relation"] == "after")
-        if not in_order or claim["first"] and ranks[0] > self.tightest:
-            yield "not the order of precedence"
 
     def conclude(self):
         return self.truth, "the rest of the expression" if len(self.now) > 1 else ""

@@ -17,12 +17,12 @@ from scaffold import RESPONSE, SIGNALS
 class Problem:
     question: str
     answer: str
-    steps: list  # of (signal, body): the teacher's reasoning, without the step that hands it over
+    steps: list  # of (signal, body): the reasoning, without the step that hands over the answer
 
 
 @dataclass(frozen=True)
 class Family:
-    name: str  # the task's name
+    name: str
     make: Callable  # (rng, length) -> Problem
     read: Callable  # (question) -> a checker, see check.py; None where it is no such question
     lengths: tuple  # shortest and longest default length

@@ -1,6 +1,6 @@
 """Dyck languages (BBH): close the brackets that a sequence leaves open.
 
-Hard: the stack of open brackets has to be carried along, over up to seventy symbols. An example:
+Hard: the stack of open brackets has to be carried along, over up to seventy symbols.
 
     Complete the rest of the sequence, making sure that the parentheses are closed properly.
     Input: { < { } < ( { } )
@@ -51,8 +51,7 @@ def sequence(rng, n):
 def make(rng, n):
     """A problem of about n symbols."""
     symbols, stacks = sequence(rng, n)
-    rule = say(rng, "the [last|newest] bracket opened [closes first|must close first]")
-    steps = [(RECALL, rule)]
+    steps = [(RECALL, say(rng, "the [last|newest] bracket opened [closes|must close] first"))]
     for i in range(0, len(symbols), STRIDE):
         before, *after = stacks[i : i + STRIDE + 1]
         if min(map(len, after)) < len(before):  # it closes a bracket of an earlier step

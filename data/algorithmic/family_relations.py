@@ -1,7 +1,6 @@
 """Family relations (farel-bench): given who is whose parent, what is one person to another?
 
-Hard: a climb that ends at the top has to start again from the other person. An example of two
-facts (there are 2, 5 or 9, and some lead nowhere):
+Hard: a climb that ends at the top starts again from the other person. With two facts (or 5, or 9):
 
     Given the family relationships:
     * Hana is Edith's parent.
@@ -95,11 +94,13 @@ def reason(rng, a, b, parent):
     up_a, up_b = generations(a, b, parent)
     if up_b == 0:
         return climb(line_a[: up_a + 1], RECALL)
-    nobody = say(rng, "[nobody is given as|no one is named as|nothing is said of]")
-    unmet = say(rng, "[was not met|is not among them]")
-    turn = CONTRAST, f"{nobody} {possessive(line_a[-1])} parent, and {b} {unmet}"
+    template = (
+        "[nobody is given as|no one is named as|nothing is said of] {top} parent, "
+        "and {b} [was not met|is not among them]"
+    )
+    turn = say(rng, template, top=possessive(line_a[-1]), b=b)
     from_b = climb(line_b[: up_b + 1], REASONING, f"going up from {b}, ")
-    return [*climb(line_a, RECALL), turn, *from_b]
+    return [*climb(line_a, RECALL), (CONTRAST, turn), *from_b]
 
 
 def climb(line, signal, opening=""):

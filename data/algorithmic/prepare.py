@@ -19,8 +19,6 @@ signals. Only the wording is random. What a signal means here:
     CONTRAST   turns: a claim is false, a direction reverses, an item does not count, a dead end
     CONCLUSION sums up                               RESPONSE   hands over the answer
 
-A question's split follows from its hash: train, val and test share no question, whatever the seed.
-
     python -m data.algorithmic.prepare                                   # the default set
     python -m data.algorithmic.prepare --tasks navigate --lengths 10-12 --out_dir longer
 """
@@ -38,7 +36,7 @@ from data.tools.files import write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
 from scaffold import RESPONSE
 
-# One file each. A ninth family is one more file in this folder and one more line here.
+# A ninth family is one more file in this folder and one more line here.
 FAMILY_NAMES = [
     "web_of_lies",
     "navigate",
@@ -55,7 +53,7 @@ DEFAULT_TASKS = "web_of_lies,boolean_expressions,object_counting"
 
 
 def split_of(question):
-    """train (80%), val or test (10% each), by a hash of the question: the splits share none."""
+    """train (80%), val or test (10% each), by a hash: they share no question, whatever the seed."""
     splits = ("val", "test", *["train"] * 8)
     return splits[hashlib.blake2b(question.encode()).digest()[0] % 10]
 

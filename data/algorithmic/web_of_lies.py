@@ -1,6 +1,6 @@
 """Web of lies (BBH): the first person's status is given, each other speaks of the one before.
 
-Hard: one slip turns over every verdict after it. An example of three people:
+Hard: one slip turns over every verdict after it. With three people:
 
     Question: Lina lies. Mei says Lina lies. Elena says Mei lies. Does Elena tell the truth?
         RECALL      To begin, Lina is a liar.
