@@ -6,11 +6,11 @@
 In: one JSON object a line with "question", "trace" (steps split by blank lines) and "answer". Out:
 the same rows with "steps": [{"signal": "Contrast and Concession", "text": "But wait, ..."}, ...].
 
-Stage one: a step that opens with a listed keyword gets the keyword's signal. The paper asks a chat
-model about the other steps; here a bag-of-words classifier names them, fitted on the steps with a
-keyword, their keyword removed, so that no API is needed. Stage two, --labeler llm: a chat model
-keeps or corrects every keyword's signal and names the other steps. With --teach it writes the
-traces, too. Every reply is kept in OUTPUT.replies.jsonl; the same command then asks for the rest.
+Stage one: a step that opens with a listed keyword gets the keyword's signal. Stage two: a chat
+model keeps or corrects these and names the other steps (--labeler llm); or, without any API, a
+bag-of-words classifier names the others. It learns from the steps with a keyword, their keyword
+removed. With --teach the chat model writes the traces, too. Every reply is kept in
+OUTPUT.replies.jsonl; the same command then asks for the rest.
 """
 
 import os

@@ -19,12 +19,11 @@ from pathlib import Path
 
 import torch
 
-from data.algorithmic.check import task_of
 from data.tools import evaluation
 from data.tools.batch import Batch, Reasoning, collect
 from data.tools.checkpoint import load_student
 from data.tools.display import show_reasoning, side_by_side, signal_named
-from data.tools.evaluation import annotated_traces, report
+from data.tools.evaluation import annotated_traces, report, task_name
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 from data.tools.machine import pick_device
@@ -310,6 +309,10 @@ class SampleConfig:
         "the gate: a head less sure than this stops reasoning and answers (paper: 0.96); 0: off",
         high=1.0,
     )
+    tau_from: str = flag(
+        "",
+        "with --eval: choose --tau for each task on the traces of this file, as the paper does",
+    )
     prune: bool = flag(False, "forget the steps before a conclusion: a shorter context")
     k: int = flag(
         1, "answers to choose from: by other signals, or a clone's samples", low=1, high=1000
@@ -341,13 +344,16 @@ def run_evaluation(config, student, options):
     out = config.out or Path(config.ckpt).parent / f"eval-{Path(config.eval).stem}.jsonl"
     check_outputs([out], config.eval, config.ckpt)
     if config.tasks:
-        tasks = config.tasks.split(",")
-        rows = [r for r in rows if (r["task"] or task_of(r["question"])) in tasks]
+        rows = [row for row in rows if task_name(row) in config.tasks.split(",")]
         if not rows:
             raise UserError(f"{config.eval}: no question of the tasks {config.tasks}")
     names = ("batch_size", "seed", "signals", "k", "choose", "compile")
-    settings = {name: getattr(config, name) for name in names}
-    result, records = evaluate(student, rows, **settings, **options)
+    settings = {name: getattr(config, name) for name in names} | options
+    if config.tau_from:
+        val_rows = read_questions(config.tau_from)
+        result, records = evaluation.evaluate_gated(evaluate, student, rows, val_rows, settings)
+    else:
+        result, records = evaluate(student, rows, **settings)
     write_jsonl(out, records)
     print(report({**result, "tokens_per_second": student.tokens_per_second}))
     print(f"every trace with its verdicts: {out}")

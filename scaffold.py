@@ -14,7 +14,6 @@ import dataclasses
 import re
 from collections import Counter
 from dataclasses import dataclass
-from operator import itemgetter
 
 import numpy as np
 import tiktoken
@@ -223,10 +222,10 @@ def answer_opening(traces):
     openings = Counter()
     for trace in traces:
         opening, found, _ = trace.steps[-1].text.rpartition(trace.answer)
-        if found:
+        if found and trace.has_answer:
             openings[opening.strip()] += 1
-    opening, n = max(openings.items(), key=itemgetter(1), default=("", 0))
-    return opening if n > 1 else ""
+    shared = [opening for opening, n in openings.most_common(1) if n > 1]
+    return shared[0] if shared else ""
 
 
 # -------------------------------------------------------------------------------------- tokenizer
@@ -289,8 +288,7 @@ def load_gpt2():
         return tiktoken.get_encoding("gpt2")
     except Exception as e:  # tiktoken lets through whatever its download raised
         problem = f"GPT-2's BPE files could not be fetched ({type(e).__name__})"
-        mend = "set TIKTOKEN_CACHE_DIR to a folder that holds them"
-        raise UserError(f"{problem}; {mend}") from None
+        raise UserError(f"{problem}; set TIKTOKEN_CACHE_DIR to a folder with them") from None
 
 
 # --------------------------------------------------------------------------------------- encoding

@@ -144,7 +144,6 @@ class Data:
     traces: list  # of Trace, for training; Example.row is a place in it
     val_examples: list
     test_rows: list  # of dicts with "question" and "answer"
-    answer_opening: str  # how most of the traces open their answer
     report: dict | None  # of the annotation; None where the data came annotated
 
 
@@ -158,7 +157,6 @@ def prepare_data(config):
     else:
         texts = [" ".join([t.question, *(" " + step.text for step in t.steps)]) for t in traces]
         tokenizer = Tokenizer.train(texts, config.vocab_size)
-    opening = answer_opening(traces)
     traces = [v for trace in traces for v in view(trace, config.view)]
     val_traces = [v for trace in val_traces for v in view(trace, config.view)]
     relabel(traces, config)
@@ -179,7 +177,7 @@ def prepare_data(config):
         f"{len(examples)} training traces of {length:.0f} tokens, "
         f"vocabulary {tokenizer.vocab_size}"
     )
-    return Data(tokenizer, examples, traces, val_examples, test_rows, opening, annotation)
+    return Data(tokenizer, examples, traces, val_examples, test_rows, annotation)
 
 
 def epochs(examples, batch_size, rng):
@@ -307,13 +305,10 @@ class Run:
         micro_batches = [collate(part, tokenizer, positions, self.multiple) for part in mine]
         return [e for part in drawn for e in part], micro_batches
 
-    def trace_ids(self, examples):
-        return [self.data.traces[e.row].id for e in examples]
-
 
 def build_model(config, data, is_cuda, checkpoint):
     """The untrained student. A resumed run keeps its shape, whatever the device."""
-    tokenizer = data.tokenizer
+    tokenizer, opening = data.tokenizer, answer_opening(data.traces)
     padding = -tokenizer.vocab_size % 64 if is_cuda else 0
     if checkpoint:
         padding = checkpoint["gpt"]["padding"]
@@ -326,7 +321,7 @@ def build_model(config, data, is_cuda, checkpoint):
         n_signals=max(config.classes, len(SIGNALS)),
         conditioning=config.conditioning,
         signal_loss=config.signal_loss,
-        answer_opening=tuple(tokenizer.encode(data.answer_opening)) if data.answer_opening else (),
+        answer_opening=tuple(tokenizer.encode(opening)) if opening else (),
     )
     model = GPT(gpt)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
@@ -376,7 +371,7 @@ def train(run):
             for optimizer in run.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-            log.log_step(examples, run.trace_ids(examples), losses, norm)
+            log.log_step(examples, run.data.traces, losses, norm)
 
 
 def finish(run, start):

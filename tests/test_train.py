@@ -1,6 +1,7 @@
 """The programs, end to end: training, annotation, evaluation."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from conftest import TINY
 from data.algorithmic import prepare
 from data.algorithmic.check import check
 from data.benchmarks.answers import extract
+from data.tools import evaluation
 from data.tools.batch import Reasoning
 from data.tools.evaluation import make_record, obedience, score
 from data.tools.files import read_jsonl, write_jsonl
+from data.tools.flags import UserError
 from scaffold import (
     ADDITION,
     CONCLUSION,
@@ -157,18 +160,66 @@ def test_evaluation_scores_seen_and_unseen_apart(trained, tmp_path, capsys):
 
 def test_scores_recomputed_by_hand():
     shared = {"question": "", "seen": False, "tokens": 10, "obeyed": (2, 4)}
+    right = {**shared, "correct": True, "given": "1", "gated": True}
+    wrong = {**shared, "correct": False, "given": None}
     records = [
-        {**shared, "correct": True, "erroneous": False, "signals": (3, 4, 5)},
-        {**shared, "correct": True, "erroneous": True, "signals": (1, 4, 5)},
-        {**shared, "correct": False, "erroneous": True, "signals": None},
-        {**shared, "correct": False, "erroneous": None, "signals": None},
+        {**right, "erroneous": False, "signals": (3, 4, 5)},
+        {**right, "erroneous": True, "signals": (1, 4, 5)},
+        {**wrong, "erroneous": True, "signals": None, "gated": True},
+        {**wrong, "erroneous": None, "signals": None, "gated": False},
     ]
     scores = score(records)
+    assert scores["gated"] == 3 / 4
+    assert scores["gated_answered"] == 2 / 3
     assert scores["accuracy"] == 2 / 4
     assert scores["erroneous_paths"] == 2 / 3
     assert scores["signal_accuracy"] == (3 + 1) / (4 + 4)
     assert scores["signals_kept"] == (4 + 4) / (5 + 5)
     assert scores["obedience"] == 8 / 16
+    nothing_kept = score([{**records[0], "signals": (0, 0, 5), "gated": False}])
+    assert nothing_kept["signal_accuracy"] is None
+    assert "gated" not in nothing_kept
+
+
+def test_the_threshold_by_hand(monkeypatch):
+    """With so many kept, the share is 1/5 ... 5/5 and the accuracy 1, 1, 2/3, 3/4, 3/5."""
+    confidence, is_right = (
+        torch.tensor([0.6, 0.9, 0.5, 0.8, 0.7]),
+        torch.tensor([1, 1, 0, 1, 0]) > 0,
+    )
+    predictions = [(confidence[:2], is_right[:2]), (confidence[2:], is_right[2:])]
+    monkeypatch.setattr(evaluation, "annotated_traces", lambda *_: {0: "trace", 1: "trace"})
+    monkeypatch.setattr(evaluation, "boundary_predictions", lambda *_: predictions)
+    tau = evaluation.choose_tau(None, [])
+    assert tau == pytest.approx(0.6)
+    hits = [evaluation.signal_hits(prediction, tau) for prediction in predictions]
+    assert hits == [(2, 2, 2), (1, 2, 3)]
+
+
+def test_thresholds_for_each_task(trained, tmp_path, capsys):
+    tasks = ["object_counting", "boolean_expressions"]
+    for name, split in (("q", "test"), ("v", "val")):
+        write_jsonl(tmp_path / f"{name}.jsonl", [r for r, _ in prepare.rows(tasks, split, 10)])
+    argv = ["--ckpt", str(trained / "ckpt.pt"), "--eval", str(tmp_path / "q.jsonl")]
+    argv += ["--device", "cpu", "--out", str(tmp_path / "out.jsonl")]
+    sample.main([*argv, "--tau_from", str(tmp_path / "v.jsonl")])
+    out = capsys.readouterr().out
+    taus = dict(re.findall(r"(\w+): tau (0\.\d+)", out))
+    assert set(taus) == set(tasks)
+    records = read_jsonl(tmp_path / "out.jsonl")
+    for r in records:
+        tau = float(taus[r["task"]])
+        unsure = [step for step in r["steps"][:-1] if step["confidence"] < tau - 0.001]
+        assert not unsure
+        if r["gated"]:
+            assert r["steps"][-1]["signal"] == "Response Generation"
+    gated = [r for r in records if r["gated"]]
+    assert gated
+    assert f"gated: {len(gated) / 10:.4g}" in out
+    assert any(r["given"] is not None for r in gated)  # the gate lets it answer
+    write_jsonl(tmp_path / "v.jsonl", [{"question": "q", "answer": "a"}])
+    with pytest.raises(UserError, match="traces"):
+        sample.main([*argv, "--tau_from", str(tmp_path / "v.jsonl")])
 
 
 def test_an_erroneous_path_has_a_wrong_answer_or_a_wrong_step():

@@ -21,6 +21,7 @@ class Reasoning:
     tokens: int = 0  # written, terminators included
     logp: float = 0.0  # log-probability of all these tokens
     finished: bool = False  # it wrote <|end|>
+    gated: bool = False  # the gate forced its last step
 
     @property
     def answer(self):
@@ -40,6 +41,7 @@ class Reasoning:
         self.tokens += part.tokens
         self.logp += part.logp
         self.finished = part.finished
+        self.gated = part.gated
 
 
 @dataclass
@@ -144,7 +146,7 @@ class Batch:
         """Every row gets its next token (B,) with its log-probability (B,)."""
         rows = self.rows
         rows.token = token
-        self.written.append((rows.prompt, token, rows.signal, logp, rows.probs))
+        self.written.append((rows.prompt, token, rows.signal, logp, rows.probs, rows.gated))
 
     def retire(self):
         """Free the rows that have answered, have no room left, or, to prune, have concluded."""
@@ -162,7 +164,7 @@ def collect(written, n, tokenizer):
     reasonings = [Reasoning() for _ in range(n)]
     step_ids = [[] for _ in range(n)]  # tokens of each step of each prompt
     columns = [torch.cat(column).tolist() for column in zip(*written, strict=True)]
-    for prompt, token, signal, logp, probs in zip(*columns, strict=True):
+    for prompt, token, signal, logp, probs, gated in zip(*columns, strict=True):
         if prompt < 0:
             continue
         r, ids = reasonings[prompt], step_ids[prompt]
@@ -174,6 +176,7 @@ def collect(written, n, tokenizer):
         r.tokens += 1
         r.logp += logp
         r.finished = token == tokenizer.end_id
+        r.gated = gated
     for r, ids in zip(reasonings, step_ids, strict=True):
         for step, tokens in zip(r.steps, ids, strict=True):
             step.text = tokenizer.decode(tokens)

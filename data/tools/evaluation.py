@@ -11,6 +11,7 @@ from data.algorithmic.check import check, task_of
 from data.benchmarks.answers import same
 from data.benchmarks.arithmetic import arithmetic
 from data.tools.files import question_hash
+from data.tools.flags import UserError
 from data.tools.terminal import printable
 from data.tools.traces import to_trace
 from scaffold import NO_SIGNAL, collate, encode, signal_of
@@ -28,7 +29,8 @@ def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
     for first in tqdm(range(0, len(rows), rows_at_once), desc="evaluating", disable=None):
         numbers = by_length[first : first + rows_at_once]
         reasonings |= zip(numbers, answer(numbers), strict=True)
-    hits = dict(zip(traces, signal_hits(student, list(traces.values()), tau), strict=True))
+    predictions = boundary_predictions(student, list(traces.values()))
+    hits = {i: signal_hits(p, tau) for i, p in zip(traces, predictions, strict=True)}
     obeyed = obedience(student, reasonings) if student.method == "scaffold" else {}
     records = []
     for i, row in enumerate(rows):
@@ -55,7 +57,7 @@ def make_record(row, reasoning, id=None, seen=None, hits=None, obeyed=None):
         steps.append({"signal": signal, "confidence": confidence, **texts})
     return {
         "id": id,
-        "task": task or task_of(question) or "other",
+        "task": task_name(row),
         "question": question,
         "answer": row["answer"],
         "given": reasoning.answer,
@@ -63,10 +65,16 @@ def make_record(row, reasoning, id=None, seen=None, hits=None, obeyed=None):
         "erroneous": is_erroneous,
         "seen": seen,
         "tokens": reasoning.tokens,
+        "gated": reasoning.gated,
         "signals": hits,
         "obeyed": obeyed,
         "steps": steps,
     }
+
+
+def task_name(row):
+    """The task of a row, by its name or its question's form."""
+    return row.get("task") or task_of(row["question"]) or "other"
 
 
 def judge(question, reasoning, task=None):
@@ -100,26 +108,57 @@ def annotated_traces(student, rows):
 
 
 @torch.inference_mode()
-def signal_hits(student, traces, tau=0.0):
-    """(right and kept, kept, all) of each trace's boundaries, reading the teacher's text.
-
-    The gate keeps a prediction whose confidence is tau or more.
-    """
+def boundary_predictions(student, traces):
+    """(confidence, is_right), both (n,), at the n boundaries of each trace: the teacher's text."""
     model = student.model
     device = model.lm_head.weight.device
-    hits = []
+    predictions = []
     for first in range(0, len(traces), 64):
         examples = [encode(trace, student.tokenizer) for trace in traces[first : first + 64]]
         idx, signals, _, signal_targets = collate(examples, student.tokenizer)
         input_signals = model.input_signals(idx, signals).to(device)
         states = model.signal_states(model.hidden(idx.to(device), input_signals))
         confidence, predicted = model.signal_probs(states).max(-1)  # (B, T)
-        is_boundary = signal_targets >= 0
-        kept = is_boundary & (confidence.cpu() >= tau)
-        right = kept & (predicted.cpu() == signal_targets)
-        counts = [x.sum(1).tolist() for x in (right, kept, is_boundary)]
-        hits += zip(*counts, strict=True)
-    return hits
+        is_right = predicted.cpu() == signal_targets
+        for b, is_boundary in enumerate(signal_targets >= 0):
+            predictions.append((confidence[b].cpu()[is_boundary], is_right[b][is_boundary]))
+    return predictions
+
+
+def signal_hits(prediction, tau):
+    """(right and kept, kept, all) boundaries of a trace; the gate keeps those of confidence tau."""
+    confidence, is_right = prediction
+    kept = confidence >= tau
+    return int((is_right & kept).sum()), int(kept.sum()), len(kept)
+
+
+def choose_tau(student, rows):
+    """The gate's threshold as the paper chooses it, on rows with traces.
+
+    It is where the share of the signals that are kept and the accuracy of these cross. Raises
+    UserError where no row has a trace.
+    """
+    traces = list(annotated_traces(student, rows).values())
+    if not traces:
+        raise UserError("the threshold is chosen on traces, and there are none")
+    predictions = zip(*boundary_predictions(student, traces), strict=True)
+    confidence, is_right = (torch.cat(parts) for parts in predictions)
+    confidence, order = confidence.sort(descending=True)
+    n_kept = torch.arange(1, len(order) + 1)
+    accuracy = is_right[order].cumsum(0) / n_kept
+    crossing = (n_kept / len(order) - accuracy).abs().argmin()
+    return confidence[crossing].item()
+
+
+def evaluate_gated(evaluate, student, rows, val_rows, settings):
+    """`sample.evaluate` with the gate's threshold chosen for each task on rows with traces."""
+    records = []
+    for task in sorted({task_name(row) for row in rows}):
+        tau = choose_tau(student, [row for row in val_rows if task_name(row) == task])
+        print(f"{task}: tau {tau:.3f}")
+        task_rows = [row for row in rows if task_name(row) == task]
+        records += evaluate(student, task_rows, **{**settings, "tau": tau})[1]
+    return summarize(records), records
 
 
 def obedience(student, reasonings):
@@ -152,17 +191,17 @@ def mean(values):
 
 
 def share(counts, part, whole):
-    """Sum of one column of counts over that of another; None without counts."""
-    if not counts:
-        return None
-    return sum(c[part] for c in counts) / max(1, sum(c[whole] for c in counts))
+    """Sum of one column of counts over that of another; None where that is 0."""
+    total = sum(c[whole] for c in counts)
+    return sum(c[part] for c in counts) / total if total else None
 
 
 def score(records):
     """The figures of some records; None where there is nothing to judge by."""
     signals = [r["signals"] for r in records if r["signals"]]
     obeyed = [r["obeyed"] for r in records if r["obeyed"]]
-    return {
+    gated = [r for r in records if r["gated"]]
+    scores = {
         "questions": len(records),
         "accuracy": mean([r["correct"] for r in records]),
         "erroneous_paths": mean([r["erroneous"] for r in records if r["erroneous"] is not None]),
@@ -171,6 +210,10 @@ def score(records):
         "obedience": share(obeyed, 0, 1),
         "tokens_per_answer": mean([r["tokens"] for r in records]),
     }
+    if gated:
+        scores["gated"] = len(gated) / len(records)
+        scores["gated_answered"] = mean([r["given"] is not None for r in gated])
+    return scores
 
 
 def summarize(records):

@@ -74,9 +74,10 @@ class TrainLog:
             return False
         return parallel.any_process(bool(requests), self.device)
 
-    def log_step(self, examples, ids, losses, norm):
-        """Take note of a step: its examples, their traces' ids, losses (2,), gradient norm."""
+    def log_step(self, examples, traces, losses, norm):
+        """Take note of a step: its examples of these traces, losses (2,), gradient norm."""
         state = self.state
+        ids = [traces[e.row].id for e in examples]
         step = state.step + 1  # of them are done
         state.tokens += sum(len(e.signals) for e in examples)
         state.recent.append((torch.stack((*losses, norm)), ids))
