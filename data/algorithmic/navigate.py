@@ -176,7 +176,6 @@ class Checker:
         self.done = 0  # so many of todo
 
     def judge(self, claims):
-        """Yield what is wrong with the claims of one step."""
         self.moved = False
         self.due = ()  # one of these claims has to say where the last move led
         for claim in claims:
@@ -230,13 +229,11 @@ class Checker:
             yield "stops before the last instruction"
 
     def conclude(self):
-        """(the true answer, what is missing for it)"""
         answer = "yes" if self.places[-1][:2] == (0, 0) else "no"
         return answer, "the rest of the way" if self.done < len(self.todo) else ""
 
 
 def read_question(question):
-    """A checker of the question's steps, or None."""
     m = re.fullmatch(QUESTION, tidy(question), re.VERBOSE)
     return Checker(re.findall(INSTRUCTION, m["told"], re.VERBOSE)) if m else None
 

@@ -133,7 +133,6 @@ class Checker:
         """
 
     def judge(self, claims):
-        """Yield what is wrong with the claims of one step."""
         self.named = False  # whether this step names an item
         self.excluded = False  # whether it says that the item is not asked for
         for claim in claims:
@@ -206,13 +205,11 @@ class Checker:
         self.pending = False
 
     def conclude(self):
-        """(the true answer, what is missing for it)"""
         unfinished = self.pending or self.done < len(self.items)
         return str(self.totals[-1]), "the rest of the items" if unfinished else ""
 
 
 def read_question(question):
-    """A checker of the question's steps, or None."""
     m = QUESTION.fullmatch(tidy(question))
     parts = re.split(r",? and |, ", m["items"]) if m else []
     matches = [ITEM.fullmatch(part) for part in parts]

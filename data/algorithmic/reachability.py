@@ -37,8 +37,7 @@ def make(rng, n):
     told = " ".join(f"A road leads from {x} to {y}." for x, y in roads)
     question = f"All roads are one-way. {told} Can you get from {start} to {goal}?"
     answer = "Yes" if goal in near else "No"
-    steps = search(rng, ways, start, goal)
-    return Problem(f"{question}\nOptions:\n- Yes\n- No", answer, steps)
+    return Problem(f"{question}\nOptions:\n- Yes\n- No", answer, search(rng, ways, start, goal))
 
 
 def draw_roads(rng, towns):
@@ -111,7 +110,7 @@ class Checker:
             \b(?:start|begin|am)(?:s|ing|ning)?\ (?:in|at|from)\ (?P<start>{town})  # start in Ash
           | \b(?:look(?:ing)?\ for|want\ to\ (?:reach|get\ to)|try(?:ing)?\ to\ reach|goal\ is)
             \ (?P<goal>{town})  # look for Fir
-          | \b(?:i|we)\ (?P<can>can|can\ not|cannot|can't|can\ never)\ get
+          | \b(?:i|we)\ can(?P<cannot>\ not|not|'t|\ never)?\ get
             \ from\ (?P<from>{town})\ to\ (?P<to>{town})  # I can get from Ash to Fir
           | \bfrom\ (?P<x>{town}),?  # from Ash the road leads to Oak
             \ (?:(?:the|a|one)\ road\ (?:leads|goes)
@@ -125,7 +124,6 @@ class Checker:
         """
 
     def judge(self, claims):
-        """Yield what is wrong with the claims of one step."""
         self.dead_end = None  # a town that this step leaves, until it says where to go back to
         for claim in claims:
             start = claim["start"] or claim["from"] or claim["end_from"] or self.start
@@ -144,21 +142,16 @@ class Checker:
 
     def judge_road(self, here, town, end):
         """A road has to be given, and to lead from where the search is to a new town."""
+        self.cut_path(town)
         if (town, end) not in self.roads:
             yield f"no road leads from {town} to {end}"
-        elif end in self.seen:
+            return
+        if end in self.seen:
             yield f"{end} has been seen"
         elif town != here or self.dead_end:
             yield f"the search is at {here}, not {town}"
-        self.cut_path(town)
-        if (town, end) in self.roads:
-            self.path.append(end)
-        self.seen.update(self.path)
-
-    def cut_path(self, town):
-        """Go back to the town, where the path has it."""
-        if town in self.path:
-            self.path = self.path[: self.path.index(town) + 1]
+        self.path.append(end)
+        self.seen.add(end)
 
     def judge_turn(self, here, claim):
         """A dead end, or the way back, is where no road leads to a new town."""
@@ -175,28 +168,26 @@ class Checker:
         self.cut_path(claim["dead"] or claim["back"])
         self.dead_end = claim["dead"]
 
+    def cut_path(self, town):
+        """Go back to the town, where the path has it."""
+        if town in self.path:
+            self.path = self.path[: self.path.index(town) + 1]
+
     def judge_end(self, claim):
         """Whether the goal can be reached: the search has to have shown it."""
-        says_yes = not (claim["no"] or claim["un"])
-        if claim["can"]:
-            says_yes = claim["can"].lower() == "can"
-        if says_yes != self.reachable:
+        _, missing = self.conclude()
+        denies = claim["no"] or claim["un"] or claim["cannot"]
+        if bool(denies) == self.reachable:
             yield f"says '{claim[0]}' wrongly"
-        elif not self.is_over():
+        elif missing:
             yield "the search has not shown that"
 
-    def is_over(self):
-        """Whether the search has seen the goal, or gone back from everywhere."""
-        return self.goal in self.seen if self.reachable else not self.path
-
     def conclude(self):
-        """(the true answer, what is missing for it)"""
-        missing = "" if self.is_over() else "the rest of the search"
-        return "yes" if self.reachable else "no", missing
+        is_over = self.goal in self.seen if self.reachable else not self.path
+        return "yes" if self.reachable else "no", "" if is_over else "the rest of the search"
 
 
 def read_question(question):
-    """A checker of the question's steps, or None."""
     m = QUESTION.fullmatch(tidy(question))
     if not m or m["start"] == m["goal"]:
         return None

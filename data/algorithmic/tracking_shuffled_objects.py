@@ -105,7 +105,6 @@ class Checker:
         """
 
     def judge(self, claims):
-        """Yield what is wrong with the claims of one step."""
         self.due = set()  # those who swapped and of whom the step has not said what they have
         self.swapped = False  # whether this step makes a swap
         for claim in claims:
@@ -145,12 +144,10 @@ class Checker:
             self.concluded = True
 
     def conclude(self):
-        """(the true answer, what is missing for it)"""
         return self.letter, "" if self.concluded else f"what {self.asked} has in the end"
 
 
 def read_question(question):
-    """A checker of the question's steps, or None."""
     m = QUESTION.fullmatch(question)
     if not m:
         return None
