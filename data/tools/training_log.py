@@ -60,12 +60,12 @@ class TrainLog:
 
     def progress(self, step):
         """Take note that a step begins. Returns the share of the run that is done."""
-        state, now = self.state, time.time()
-        state.step = step
-        state.seconds += now - self.clock
+        now = time.time()
+        self.state.step = step
+        self.state.seconds += now - self.clock
         self.clock = now
         done, total = self.work()
-        self.bar.update(done - self.bar.n)
+        self.bar.update(min(done, total) - self.bar.n)
         return done / total
 
     def must_stop(self, requests):
