@@ -79,8 +79,8 @@ def make(rng, n):
         rng.choice((tag, "Answer with selected option number.")),
     ]
     steps = reason(rng, a, b, parent)
-    end = say(rng, "[which is|that is|so] option")
-    steps.append((CONCLUSION, f"{a} is {possessive(b)} {KIN[kind]}, {end} {answer}"))
+    end = f"{a} is {possessive(b)} {KIN[kind]}, [which is|that is|so] option {answer}"
+    steps.append((CONCLUSION, say(rng, end)))
     return Problem("\n".join(lines), answer, steps)
 
 
@@ -94,11 +94,9 @@ def reason(rng, a, b, parent):
     up_a, up_b = generations(a, b, parent)
     if up_b == 0:
         return climb(line_a[: up_a + 1], RECALL)
-    template = (
-        "[nobody is given as|no one is named as|nothing is said of] {top} parent, "
-        "and {b} [was not met|is not among them]"
-    )
-    turn = say(rng, template, top=possessive(line_a[-1]), b=b)
+    nobody = "[nobody is given as|no one is named as|nothing is said of]"
+    unmet = f"{b} [was not met|is not among them]"
+    turn = say(rng, f"{nobody} {possessive(line_a[-1])} parent, and {unmet}")
     from_b = climb(line_b[: up_b + 1], REASONING, f"going up from {b}, ")
     return [*climb(line_a, RECALL), (CONTRAST, turn), *from_b]
 
