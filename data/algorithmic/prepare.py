@@ -62,11 +62,8 @@ def problem(rng, task, lengths=None):
     """One random Problem; lengths: (shortest, longest) in place of the family's own."""
     family = FAMILIES[task]
     low, high = lengths or family.lengths
-    if family.only_lengths:
-        allowed = [n for n in family.only_lengths if low <= n <= high]
-        length = rng.choice(allowed or family.only_lengths[-1:])
-    else:
-        length = family.draw_length(rng, low, high)
+    only = [n for n in family.only_lengths if low <= n <= high] or family.only_lengths[-1:]
+    length = rng.choice(only) if only else family.draw_length(rng, low, high)
     return family.make(rng, length)
 
 
