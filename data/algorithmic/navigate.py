@@ -99,8 +99,7 @@ def make(rng, n):
             facing = direction
             told.append(f"Turn {word}.")
             signal = CONTRAST if word == "around" else REASONING
-            template = "turning {word} [means I face|I now face|leaves me facing] {side}"
-            steps.append((signal, say(rng, template, word=word, side=side)))
+            body = f"turning {word} [means I face|I now face|leaves me facing] {side}"
         else:
             count = f"{k} step" if k == 1 else f"{k} steps"
             told.append(f"Take {count} {side}." if strafing else f"Take {count}.")
@@ -110,8 +109,8 @@ def make(rng, n):
             a, b = places[i][axis], places[i + 1][axis]
             total = f"{'xy'[axis]} to {a} {'+' if b > a else '-'} {k} = {b}"
             verb = "[takes|brings|moves]" if k == 1 else "[take|bring|move]"
-            template = "{count} {side} " + verb + " {total}"
-            steps.append((signal, say(rng, template, count=count, side=side, total=total)))
+            body = f"{count} {side} {verb} {total}"
+        steps.append((signal, say(rng, body)))
     x, y = places[-1]
     if x == y == 0:
         answer = "Yes"
@@ -119,8 +118,7 @@ def make(rng, n):
     else:
         answer = "No"
         place = "[away from the start|not at the starting point]"
-    template = "I [end|finish|stop] at ({x}, {y}), " + place
-    steps.append((CONCLUSION, say(rng, template, x=x, y=y)))
+    steps.append((CONCLUSION, say(rng, f"I [end|finish|stop] at ({x}, {y}), {place}")))
     return Problem(f"{ASK}{' '.join(told)}\nOptions:\n- Yes\n- No", answer, steps)
 
 

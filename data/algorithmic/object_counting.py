@@ -41,7 +41,7 @@ def make(rng, n):
     """A problem of n kinds of thing, of which up to three are not of the category asked for."""
     asked = rng.choice(list(ITEMS))
     items = draw_items(rng, asked, n)
-    steps = [(RECALL, say(rng, "[I have to|I need to|we have to] count the {kind}", kind=asked))]
+    steps = [(RECALL, say(rng, f"[I have to|I need to|we have to] count the {asked}"))]
     phrases = []  # "a grape", "two onions"
     total = 0
     for (one, many), category in items:
@@ -54,17 +54,15 @@ def make(rng, n):
             body = f"the {phrases[-1]} are {category}"
         steps.append((ADDITION if len(steps) > 1 else EXAMPLES, body))
         if category == asked:
-            template = "[that makes|we have|the count is] {a} + {k} = {b}"
-            steps.append((REASONING, say(rng, template, a=total, k=k, b=total + k)))
+            count = f"[that makes|we have|the count is] {total} + {k} = {total + k}"
+            steps.append((REASONING, say(rng, count)))
             total += k
         else:
-            template = (
-                "[that does not count|this is not asked for], "
-                "so [it stays|the count is still|the total stays] {total}"
-            )
-            steps.append((CONTRAST, say(rng, template, total=total)))
-    template = "[there are|I have|that makes] {total} {kind} [in all|altogether|in total]"
-    steps.append((CONCLUSION, say(rng, template, total=total, kind=asked)))
+            turn = "[that does not count|this is not asked for]"
+            count = f"[it stays|the count is still|the total stays] {total}"
+            steps.append((CONTRAST, say(rng, f"{turn}, so {count}")))
+    summary = f"[there are|I have|that makes] {total} {asked} [in all|altogether|in total]"
+    steps.append((CONCLUSION, say(rng, summary)))
     question = f"I have {listing(phrases)}. How many {asked} do I have?"
     return Problem(question, str(total), steps)
 
@@ -88,20 +86,22 @@ def with_article(noun):
 WORDS = json.loads(Path(__file__).with_name("checker_words.json").read_text(encoding="utf-8"))
 CATEGORIES = {noun: category for category, nouns in WORDS["nouns"].items() for noun in nouns}
 KIND = r"\b(?:(?:musical\ )?instrument|fruit|vegetable|animal|object)s?\b"
-QUESTION = re.compile(
-    r"""I\ have\ (?P<items>[\w ,'-]+)\.\ How\ many
-    \ (?P<asked>fruit|vegetable|animal|musical\ instrument|object)s\ do\ I\ have\?""",
-    re.VERBOSE,
-)
-ITEM = re.compile(rf"(an?|{COUNT}) ([\w' -]+)")
+KINDS = "|".join(WORDS["nouns"])
+QUESTION = rf"I have (?P<items>[\w ,'-]+)\. How many (?P<asked>{KINDS})s do I have\?"
+ITEM = rf"(an?|{COUNT}) ([\w' -]+)"
 
 
 def category_of(noun):
-    """The category of a noun in the singular or the plural, or None."""
+    """The category of a noun in the singular or the plural, or ""."""
     forms = [noun, noun.replace("s of ", " of ")]
     if noun.endswith("s"):
         forms += [noun[:-1], noun[:-2], noun[:-3] + "y"]
-    return next((CATEGORIES[form] for form in forms if form in CATEGORIES), None)
+    return next((CATEGORIES[form] for form in forms if form in CATEGORIES), "")
+
+
+def means(word, category):
+    """Whether the word names the category; "instrument" is short for a musical one."""
+    return category.endswith(word.lower().rstrip("s"))
 
 
 class Checker:
@@ -124,8 +124,7 @@ class Checker:
             (?:\b(?P<n>an?|{COUNT})\ )?(?P<noun>{noun})  # the two onions
           | \b(?:is|are)(?P<no>\ not|n't)?(?:\ an?)?\ (?P<kind>{KIND})  # are vegetables
           | (?P<out>\b(?:do|does|is|are)\ not\ (?:count|asked\ for)\b)
-          | \b(?P<sum>{COUNT})\ (?P<sum_kind>{KIND})  # 3 vegetables
-          | (?P<goal>{KIND})
+          | (?:\b(?P<sum>{COUNT})\ )?(?P<goal>{KIND})  # 3 vegetables
           | (?:\b(?P<a>{COUNT})\ ?\+\ ?(?P<b>{COUNT})\ ?=\ ?  # 1 + 2 = 3, or: makes 3, stays at 3
               |\b(?:(?P<stay>stays?|remains?|still)(?:\ at)?|to|is|are|makes?|making|gives?|becomes?
                    |have|of|reach(?:es)?)\ )
@@ -136,9 +135,8 @@ class Checker:
         self.named = False  # whether this step names an item
         self.excluded = False  # whether it says that the item is not asked for
         for claim in claims:
-            kind = claim["sum_kind"] or claim["goal"]
-            if kind and not self.is_asked(kind):
-                yield f"the question asks for {self.asked}s, not '{kind}'"
+            if claim["goal"] and not means(claim["goal"], self.asked):
+                yield f"the question asks for {self.asked}s, not '{claim['goal']}'"
             if claim["noun"]:
                 yield from self.judge_item(claim)
             elif claim["kind"]:
@@ -151,10 +149,6 @@ class Checker:
                 yield from self.judge_total(claim)
         if self.named and self.pending and not any(claim["kind"] for claim in claims):
             yield "says nothing of it"
-
-    def is_asked(self, kind):
-        """Whether a word is the category asked for; "instrument" is short for a musical one."""
-        return self.asked.endswith(kind.lower().rstrip("s"))
 
     def judge_item(self, claim):
         """The item has to be the next one, and the count of the last one has to be known."""
@@ -171,18 +165,19 @@ class Checker:
     def judge_kind(self, claim):
         """The item of this step has to be of the kind, or not."""
         denies = bool(claim["no"])
+        is_asked = means(claim["kind"], self.asked)
         is_kind = self.counts[self.done]
-        is_asked = self.is_asked(claim["kind"])
-        self.excluded = denies == is_asked
         if not is_asked:
-            category = category_of(self.items[self.done - 1][1]) or ""
-            is_kind = category.endswith(claim["kind"].lower().rstrip("s"))
+            is_kind = means(claim["kind"], category_of(self.items[self.done - 1][1]))
+        self.excluded = denies == is_asked
         if not self.named or denies == is_kind:
             yield f"says '{claim[0]}' wrongly"
 
     def judge_total(self, claim):
         """The count has to be right, said once an item, and moved by what counts alone."""
-        done, total = self.done, self.totals[self.done]
+        done = self.done
+        total = self.totals[done]
+        counts = self.counts[done]
         if claim["a"]:
             terms = number(claim["a"]), number(claim["b"])
             if not self.pending or terms != (self.totals[done - 1], self.items[done - 1][0]):
@@ -190,16 +185,12 @@ class Checker:
         said = claim["total"] or claim["sum"]
         if number(said) != total:
             yield f"says {said}, but it is {total}"
-
         sums_up = claim["sum"] or (done and not self.pending)
         if sums_up and (self.pending or done < len(self.items)):
             yield "stops before the last item"
-
-        counts = self.counts[done]
+        miscounts = self.pending and not counts and not self.excluded
         if claim["stay"]:
             miscounts = counts or not self.pending
-        else:
-            miscounts = self.pending and not counts and not self.excluded
         if miscounts:
             yield "counts what does not, or does not count what does"
         self.pending = False
@@ -210,9 +201,9 @@ class Checker:
 
 
 def read_question(question):
-    m = QUESTION.fullmatch(tidy(question))
+    m = re.fullmatch(QUESTION, tidy(question))
     parts = re.split(r",? and |, ", m["items"]) if m else []
-    matches = [ITEM.fullmatch(part) for part in parts]
+    matches = [re.fullmatch(ITEM, part) for part in parts]
     if not matches or not all(matches):
         return None
     items = [(number(match[1]), match[2]) for match in matches]

@@ -56,8 +56,8 @@ def draw_roads(rng, towns):
 
 def search(rng, ways, start, goal):
     """The steps of the search, which tries the roads in the order of the question."""
-    template = "I [start|begin] in {a} and [look for|want to reach|am looking for] {b}"
-    steps = [(RECALL, say(rng, template, a=start, b=goal))]
+    plan = f"I [start|begin] in {start} and [look for|want to reach|am looking for] {goal}"
+    steps = [(RECALL, say(rng, plan))]
     seen = {start}
     path = [start]
     while path and path[-1] != goal:
@@ -69,17 +69,17 @@ def search(rng, ways, start, goal):
                 signal = EXAMPLES
             elif steps[-1][0] in (REASONING, ADDITION):
                 signal = ADDITION
-            template = "from {a} [the road leads|I can go|I go] to {b}"
-            steps.append((signal, say(rng, template, a=town, b=new[0])))
+            body = say(rng, f"from {town} [the road leads|I can go|I go] to {new[0]}")
+            steps.append((signal, body))
             seen.add(new[0])
             path.append(new[0])
         else:
             path.pop()
             back = f"back to {path[-1]}" if path else "and there is nowhere to go back to"
-            template = "{a} [leads nowhere new|is a dead end|has no new road], {back}"
-            steps.append((CONTRAST, say(rng, template, a=town, back=back)))
+            end = f"{town} [leads nowhere new|is a dead end|has no new road]"
+            steps.append((CONTRAST, say(rng, f"{end}, {back}")))
     verdict = "[is reached|can be reached]" if path else "[is never reached|cannot be reached]"
-    steps.append((CONCLUSION, say(rng, "{b} " + verdict + " from {a}", a=start, b=goal)))
+    steps.append((CONCLUSION, say(rng, f"{goal} {verdict} from {start}")))
     return steps
 
 

@@ -46,18 +46,16 @@ def make(rng, n):
             signal = CONTRAST
         elif i and not {a, b} & previous:
             signal = ADDITION
-        template = (
-            "{a} and {b} [swap|trade|switch], "
-            "so {a} [has|gets|now has] {x} and {b} [has|gets|now has] {y}"
-        )
-        steps.append((signal, say(rng, template, a=a, b=b, x=has[a], y=has[b])))
+        swap = f"{a} and {b} [swap|trade|switch]"
+        holds = f"{a} [has|gets|now has] {has[a]} and {b} [has|gets|now has] {has[b]}"
+        steps.append((signal, say(rng, f"{swap}, so {holds}")))
         previous = {a, b}
 
     asked = rng.choice(people)
     options = [f"({letter}) {thing}" for letter, thing in zip("ABCDEFG", things, strict=False)]
     answer = options[things.index(has[asked])][:3]
-    template = "{p} [ends up with|finally has|ends with] {x}, [which is|that is|option] {o}"
-    steps.append((CONCLUSION, say(rng, template, p=asked, x=has[asked], o=answer)))
+    end = f"{asked} [ends up with|finally has|ends with] {has[asked]}"
+    steps.append((CONCLUSION, say(rng, f"{end}, [which is|that is|option] {answer}")))
     opening = story["opening"].format(people=listing(people), held=held)
     closing = story["closing"].format(swaps=" ".join(told), asked=asked)
     return Problem("\n".join([opening, closing, "Options:", *options]), answer, steps)
