@@ -35,8 +35,8 @@ def walk(moves):
     return places
 
 
-def ramble(rng, n, strafing):
-    """n moves to anywhere; when strafing, one always faces forward."""
+def random_moves(rng, n, strafing):
+    """About n moves, of which about 45% return to the start; when strafing, without a turn."""
     moves = []
     facing = 0
     for _ in range(n):
@@ -47,6 +47,13 @@ def ramble(rng, n, strafing):
             moves.append((0, facing))
         else:
             moves.append((rng.randint(1, 10), facing))
+    if rng.random() < 0.7:
+        moves = moves[: max(1, n - rng.randint(1, 3))]
+        moves += way_home(rng, moves, strafing)
+        if strafing:
+            rng.shuffle(moves)
+        elif rng.random() < 0.2:
+            moves.append((0, (moves[-1][1] + rng.randint(1, 3)) % 4))
     return moves
 
 
@@ -67,19 +74,6 @@ def way_home(rng, moves, strafing):
             way.append((min(left, 10), direction))
             left -= 10
     return way
-
-
-def random_moves(rng, n, strafing):
-    """About n moves, of which about 45% return to the start."""
-    moves = ramble(rng, n, strafing)
-    if rng.random() < 0.7:
-        moves = moves[: max(1, n - rng.randint(1, 3))]
-        moves += way_home(rng, moves, strafing)
-        if strafing:
-            rng.shuffle(moves)
-        elif rng.random() < 0.2:
-            moves.append((0, (moves[-1][1] + rng.randint(1, 3)) % 4))
-    return moves
 
 
 def make(rng, n):
@@ -111,14 +105,12 @@ def make(rng, n):
             verb = "[takes|brings|moves]" if k == 1 else "[take|bring|move]"
             body = f"{count} {side} {verb} {total}"
         steps.append((signal, say(rng, body)))
-    x, y = places[-1]
-    if x == y == 0:
+    answer = "No"
+    where = "[away from the start|not at the starting point]"
+    if places[-1] == (0, 0):
         answer = "Yes"
-        place = "[back at the start|which is the starting point]"
-    else:
-        answer = "No"
-        place = "[away from the start|not at the starting point]"
-    steps.append((CONCLUSION, say(rng, f"I [end|finish|stop] at ({x}, {y}), {place}")))
+        where = "[back at the start|which is the starting point]"
+    steps.append((CONCLUSION, say(rng, f"I [end|finish|stop] at {places[-1]}, {where}")))
     return Problem(f"{ASK}{' '.join(told)}\nOptions:\n- Yes\n- No", answer, steps)
 
 
@@ -191,7 +183,6 @@ class Checker:
             yield "follows no instruction"
 
     def judge_move(self, claim):
-        """A move has to be the next one told."""
         if claim["turn"]:
             move = TURN[claim["turn"].lower()]
         else:
@@ -220,8 +211,9 @@ class Checker:
         x, y, facing = self.places[self.done]
         if claim["x"] and (int(claim["x"]), int(claim["y"])) != (x, y):
             yield f"says {claim[0]}, but it is ({x}, {y})"
-        turned = claim["heading"] and TURN[claim["heading"].lower()] != facing
-        if turned or (claim["home"] and bool(claim["not"]) == (x == y == 0)):
+        if claim["heading"] and TURN[claim["heading"].lower()] != facing:
+            yield f"says '{claim[0]}' wrongly"
+        if claim["home"] and bool(claim["not"]) == (x == y == 0):
             yield f"says '{claim[0]}' wrongly"
         if claim["end"] and self.done < len(self.todo):
             yield "stops before the last instruction"

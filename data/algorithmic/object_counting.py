@@ -54,13 +54,13 @@ def make(rng, n):
             body = f"the {phrases[-1]} are {category}"
         steps.append((ADDITION if len(steps) > 1 else EXAMPLES, body))
         if category == asked:
-            count = f"[that makes|we have|the count is] {total} + {k} = {total + k}"
-            steps.append((REASONING, say(rng, count)))
+            body = f"[that makes|we have|the count is] {total} + {k} = {total + k}"
+            steps.append((REASONING, say(rng, body)))
             total += k
         else:
-            turn = "[that does not count|this is not asked for]"
-            count = f"[it stays|the count is still|the total stays] {total}"
-            steps.append((CONTRAST, say(rng, f"{turn}, so {count}")))
+            body = "[that does not count|this is not asked for], so "
+            body += f"[it stays|the count is still|the total stays] {total}"
+            steps.append((CONTRAST, say(rng, body)))
     summary = f"[there are|I have|that makes] {total} {asked} [in all|altogether|in total]"
     steps.append((CONCLUSION, say(rng, summary)))
     question = f"I have {listing(phrases)}. How many {asked} do I have?"

@@ -64,20 +64,18 @@ def search(rng, ways, start, goal):
         town = path[-1]
         new = [end for end in ways[town] if end not in seen]
         if new:
-            signal = REASONING
+            signal = ADDITION if steps[-1][0] in (REASONING, ADDITION) else REASONING
             if len(new) > 1:
                 signal = EXAMPLES
-            elif steps[-1][0] in (REASONING, ADDITION):
-                signal = ADDITION
-            body = say(rng, f"from {town} [the road leads|I can go|I go] to {new[0]}")
-            steps.append((signal, body))
+            body = f"from {town} [the road leads|I can go|I go] to {new[0]}"
             seen.add(new[0])
             path.append(new[0])
         else:
             path.pop()
             back = f"back to {path[-1]}" if path else "and there is nowhere to go back to"
-            end = f"{town} [leads nowhere new|is a dead end|has no new road]"
-            steps.append((CONTRAST, say(rng, f"{end}, {back}")))
+            signal = CONTRAST
+            body = f"{town} [leads nowhere new|is a dead end|has no new road], {back}"
+        steps.append((signal, say(rng, body)))
     verdict = "[is reached|can be reached]" if path else "[is never reached|cannot be reached]"
     steps.append((CONCLUSION, say(rng, f"{goal} {verdict} from {start}")))
     return steps
@@ -136,7 +134,11 @@ class Checker:
             elif claim["dead"] or claim["back"] or claim["none"]:
                 yield from self.judge_turn(here, claim)
             elif claim["end"] or claim["from"]:
-                yield from self.judge_end(claim)
+                denies = claim["no"] or claim["un"] or claim["cannot"]
+                if bool(denies) == self.reachable:
+                    yield f"says '{claim[0]}' wrongly"
+                elif self.conclude()[1]:
+                    yield "the search has not shown that"
         if self.dead_end:
             yield "does not say where to go back to"
 
@@ -172,15 +174,6 @@ class Checker:
         """Go back to the town, where the path has it."""
         if town in self.path:
             self.path = self.path[: self.path.index(town) + 1]
-
-    def judge_end(self, claim):
-        """Whether the goal can be reached: the search has to have shown it."""
-        _, missing = self.conclude()
-        denies = claim["no"] or claim["un"] or claim["cannot"]
-        if bool(denies) == self.reachable:
-            yield f"says '{claim[0]}' wrongly"
-        elif missing:
-            yield "the search has not shown that"
 
     def conclude(self):
         is_over = self.goal in self.seen if self.reachable else not self.path

@@ -44,7 +44,7 @@ def make(rng, n):
         signal = REASONING
         if {a, b} == previous:  # turns the last swap back
             signal = CONTRAST
-        elif i and not {a, b} & previous:
+        elif previous and previous.isdisjoint((a, b)):
             signal = ADDITION
         swap = f"{a} and {b} [swap|trade|switch]"
         holds = f"{a} [has|gets|now has] {has[a]} and {b} [has|gets|now has] {has[b]}"
@@ -107,7 +107,13 @@ class Checker:
         self.swapped = False  # whether this step makes a swap
         for claim in claims:
             if claim["a"]:
-                yield from self.judge_swap(claim)
+                if self.due:
+                    yield "does not say who has what then"
+                self.due = {claim["a"], claim["b"] or claim["b2"]}
+                self.swapped = True
+                self.done, reason = advance(self.pairs, self.done, self.due)
+                if reason:
+                    yield f"'{claim[0]}' {reason}"
             elif claim["who"]:
                 yield from self.judge_thing(claim)
             elif self.done < len(self.pairs):
@@ -116,17 +122,6 @@ class Checker:
                 yield f"says {claim[0]}, but {self.states[-1][self.asked]} is ({self.letter})"
         if self.due:
             yield "does not say who has what then"
-
-    def judge_swap(self, claim):
-        """The swap has to be the next one."""
-        pair = {claim["a"], claim["b"] or claim["b2"]}
-        self.done, reason = advance(self.pairs, self.done, pair)
-        if self.due:
-            yield "does not say who has what then"
-        elif reason:
-            yield f"'{claim[0]}' {reason}"
-        self.due = pair
-        self.swapped = True
 
     def judge_thing(self, claim):
         """What somebody has has to be true after the swaps so far."""
