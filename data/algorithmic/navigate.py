@@ -124,7 +124,7 @@ QUESTION = rf"""{re.escape(ASK)}
     (?:Options:\ -\ Yes\ -\ No)?"""
 SIDE = "(?:forward|ahead|right|backward|back|left)"
 # Quarter turns clockwise; a direction is the turn from forward to it.
-TURN = {"forward": 0, "ahead": 0, "right": 1, "backward": 2, "back": 2, "around": 2, "left": 3}
+QUARTERS = {"forward": 0, "ahead": 0, "right": 1, "backward": 2, "back": 2, "around": 2, "left": 3}
 
 
 class Checker:
@@ -155,10 +155,10 @@ class Checker:
         self.places = [(x, y, facing)]  # places[i]: after i of todo
         for turn, k, side in told:
             if turn:
-                self.todo.append(TURN[turn])
-                facing = (facing + TURN[turn]) % 4
+                self.todo.append(QUARTERS[turn])
+                facing = (facing + QUARTERS[turn]) % 4
             else:
-                direction = TURN[side] if side else facing
+                direction = QUARTERS[side] if side else facing
                 self.todo.append((int(k), direction))
                 x += int(k) * UNIT[direction][0]
                 y += int(k) * UNIT[direction][1]
@@ -184,10 +184,10 @@ class Checker:
 
     def judge_move(self, claim):
         if claim["turn"]:
-            move = TURN[claim["turn"].lower()]
+            move = QUARTERS[claim["turn"].lower()]
         else:
             side = claim["side"]
-            direction = TURN[side.lower()] if side else self.places[self.done][2]
+            direction = QUARTERS[side.lower()] if side else self.places[self.done][2]
             move = (number(claim["k"]), direction)
         self.done, reason = advance(self.todo, self.done, move)
         if self.due:
@@ -211,7 +211,7 @@ class Checker:
         x, y, facing = self.places[self.done]
         if claim["x"] and (int(claim["x"]), int(claim["y"])) != (x, y):
             yield f"says {claim[0]}, but it is ({x}, {y})"
-        if claim["heading"] and TURN[claim["heading"].lower()] != facing:
+        if claim["heading"] and QUARTERS[claim["heading"].lower()] != facing:
             yield f"says '{claim[0]}' wrongly"
         if claim["home"] and bool(claim["not"]) == (x == y == 0):
             yield f"says '{claim[0]}' wrongly"
