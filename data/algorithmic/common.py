@@ -44,10 +44,9 @@ NAMES, SHUFFLERS, TOWNS = WORDS["names"], WORDS["shufflers"], WORDS["towns"]
 ITEMS = WORDS["items"]
 
 
-def say(rng, template, **values):
-    """One wording of a template: every [a|b] becomes a or b, then every {name} its value."""
-    wording = re.sub(r"\[(.*?)\]", lambda match: rng.choice(match[1].split("|")), template)
-    return wording.format(**values)
+def say(rng, template):
+    """One wording of a template: every [a|b] becomes a or b."""
+    return re.sub(r"\[(.*?)\]", lambda match: rng.choice(match[1].split("|")), template)
 
 
 def write(rng, signal, body):
