@@ -56,7 +56,7 @@ def one_of_two(rank, folder, config, data):
 )
 def test_two_processes_have_the_gradients_of_one(flags, examples, tokenizer, traces, tmp_path):
     """Their micro-batches have unequal lengths: a mean of the processes' means would differ."""
-    data = Data(tokenizer, examples, traces, [], [], "", None)
+    data = Data(tokenizer, examples, traces, [], [], None)
     settings = {"depth": 2, "batch_size": 5, "beta": 0.3, **flags}
     losses, gradients = first_step(TrainConfig(**settings, accumulate=4), data)
     config = TrainConfig(**settings, accumulate=2)
