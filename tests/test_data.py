@@ -10,7 +10,7 @@ import pytest
 from data.algorithmic import prepare
 from data.algorithmic.check import task_of
 from data.algorithmic.common import write
-from data.tools.files import read_jsonl
+from data.tools.files import question_hash, read_jsonl
 from data.tools.flags import UserError
 from scaffold import RESPONSE, SIGNALS
 
@@ -43,6 +43,16 @@ def test_splits_share_no_question_whatever_the_seed():
     assert not val & test
 
 
+@pytest.mark.parametrize("change", ["{}\n", " {}", "{}\r\n"])
+def test_white_space_moves_no_question_to_another_split(change):
+    """A question that is edited or read from another file is the same question."""
+    questions = [row["question"] for task in TASKS for row, _ in prepare.rows([task], "test", 20)]
+    for question in questions:
+        other = change.format(question.replace("\n", "\r\n"))
+        assert prepare.split_of(other) == "test"
+        assert question_hash(other) == question_hash(question)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_family(task):
     pairs = list(prepare.generate(task, "train", 400))
@@ -55,7 +65,7 @@ def test_family(task):
     assert len({signal for _, signals in pairs for signal in signals}) >= 4
     answers = Counter(row["answer"] for row, _ in pairs)
     most_frequent = answers.most_common(1)[0][1] / len(pairs)
-    assert most_frequent < (0.65 if task in FEW_ANSWERS else 0.5)
+    assert most_frequent < (0.7 if task in FEW_ANSWERS else 0.5)
 
 
 def test_every_signal_occurs_over_the_families():

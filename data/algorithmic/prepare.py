@@ -32,7 +32,7 @@ from importlib import import_module
 from pathlib import Path
 
 from data.algorithmic.common import write
-from data.tools.files import write_jsonl
+from data.tools.files import normal_form, write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
 from scaffold import RESPONSE
 
@@ -53,9 +53,12 @@ DEFAULT_TASKS = "web_of_lies,boolean_expressions,object_counting"
 
 
 def split_of(question):
-    """train (80%), val or test (10% each), by a hash: they share no question, whatever the seed."""
+    """train (80%), val or test (10% each), by a hash: they share no question, whatever the seed.
+
+    White space makes no difference, as in `question_hash`.
+    """
     splits = ("val", "test", *["train"] * 8)
-    return splits[hashlib.blake2b(question.encode()).digest()[0] % 10]
+    return splits[hashlib.blake2b(normal_form(question).encode()).digest()[0] % 10]
 
 
 def problem(rng, task, lengths=None):

@@ -115,7 +115,12 @@ def check_outputs(outputs, *inputs):
             raise UserError(f"{path}: cannot be written, {folder} is no folder that takes files")
 
 
+def normal_form(question):
+    """A question with one space for all white space: what is equal in it is one question."""
+    return " ".join(question.split())
+
+
 def question_hash(question):
-    """A question, white space aside, as a number of 64 bits: tells questions seen in training."""
-    digest = hashlib.blake2b(" ".join(question.split()).encode(), digest_size=8).digest()
+    """A question's normal form as a number of 64 bits: tells questions seen in training."""
+    digest = hashlib.blake2b(normal_form(question).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
