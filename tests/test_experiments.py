@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,8 @@ from annotate import annotate
 from data.algorithmic import prepare
 from data.experiments import grid, report
 from data.experiments.plan import StudentPlan, read_plan, student_plans
+from data.tools import evaluation
+from data.tools.batch import Reasoning
 from data.tools.figures import label_plainly
 from data.tools.flags import UserError, parse_flags
 from train import TrainConfig
@@ -83,6 +86,36 @@ def test_questions_of_a_file_are_its_test_split(tmp_path):
     questions, ceiling = grid.find_questions(StudentPlan("a", flags, 3, {}), None)
     assert [row["question"] for row in questions] == [row["question"] for row in rows[5:8]]
     assert ceiling == 1
+
+
+@pytest.mark.parametrize("method", ["clone", "scaffold"])
+def test_seconds_to_answer_are_those_of_answering(method, monkeypatch, tmp_path):
+    """A scaffold's traces are scored besides, which is no part of what its answers cost."""
+    clock = [0.0]
+
+    def takes(seconds, value):
+        def call(*_):
+            clock[0] += seconds
+            return value
+
+        return call
+
+    monkeypatch.setattr(evaluation.time, "time", lambda: clock[0])
+    monkeypatch.setattr(evaluation, "boundary_predictions", takes(100, []))
+    monkeypatch.setattr(evaluation, "obedience", takes(100, {}))
+    student = SimpleNamespace(method=method, seen=set())
+    rows = [{"question": "2 + 2 =", "answer": "4"}]
+    result, _ = evaluation.evaluate(student, rows, takes(5, [Reasoning()]), {}, 1)
+    assert result["answer_seconds"] == 5
+    assert result["seconds"] == (205 if method == "scaffold" else 105)
+
+    monkeypatch.setattr(grid, "load_student", lambda *_: SimpleNamespace(classifier=None))
+    monkeypatch.setattr(grid, "evaluate", lambda *_, **__: (result, []))
+    monkeypatch.setattr(grid, "find_questions", lambda *_, **__: (rows, 1.0))
+    training = dict.fromkeys(grid.TRAINING_MEASURES)
+    (tmp_path / "result.json").write_text(json.dumps(training))
+    (row,) = grid.question(StudentPlan("a", {}, 1, {"predicted": {}}), tmp_path)
+    assert row["decoding_seconds"] == 5
 
 
 def test_the_embedded_teachers_questions():

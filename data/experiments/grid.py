@@ -92,7 +92,7 @@ def question(student, out):
         result, _ = evaluate(trained, questions, **settings)
         row = {"arm": student.arm, "decoding": decoding, "flags": student.flags}
         row |= {name: result[name] for name in MEASURES}
-        row |= {"signal_ceiling": ceiling, "decoding_seconds": result["seconds"]}
+        row |= {"signal_ceiling": ceiling, "decoding_seconds": result["answer_seconds"]}
         rows.append(row | {name: training[name] for name in TRAINING_MEASURES})
     return rows
 

@@ -21,7 +21,8 @@ def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
     """Let the student answer every row ("question", "answer"). Returns (result, records).
 
     answer: row numbers -> a Reasoning each. traces: row number -> its annotated Trace, if any. tau:
-    the gate that answer uses. result: see `summarize`. records: see `make_record`.
+    the gate that answer uses. result: see `summarize`, with the "seconds" that all of it took and
+    the "answer_seconds" of answering alone. records: see `make_record`.
     """
     start = time.time()
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["question"]))  # little padding
@@ -29,6 +30,7 @@ def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
     for first in tqdm(range(0, len(rows), rows_at_once), desc="evaluating", disable=None):
         numbers = by_length[first : first + rows_at_once]
         reasonings |= zip(numbers, answer(numbers), strict=True)
+    answered = time.time()
     predictions = boundary_predictions(student, list(traces.values()))
     hits = {i: signal_hits(p, tau) for i, p in zip(traces, predictions, strict=True)}
     obeyed = obedience(student, reasonings) if student.method == "scaffold" else {}
@@ -37,7 +39,8 @@ def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
         id = row.get("id", row.get("line", i))
         seen = question_hash(row["question"]) in student.seen
         records.append(make_record(row, reasonings[i], id, seen, hits.get(i), obeyed.get(i)))
-    return {**summarize(records), "seconds": time.time() - start}, records
+    seconds = {"answer_seconds": answered - start, "seconds": time.time() - start}
+    return summarize(records) | seconds, records
 
 
 def make_record(row, reasoning, id=None, seen=None, hits=None, obeyed=None):
