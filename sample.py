@@ -292,13 +292,9 @@ def evaluate(
 
 # ------------------------------------------------------------------------------------ command line
 @dataclass
-class SampleConfig:
-    ckpt: str = flag("out/ckpt.pt", "checkpoint of the student")
-    eval: str = flag("", "score the student on a JSONL file of question/answer or input/target")
-    tasks: str = flag("", "with --eval: only these tasks, comma-separated; empty: all")
-    flow: str = flag(
-        "", "signals of the first steps, as recall,reason,contrast; then the head decides"
-    )
+class AnswerConfig:
+    """How a student answers: what `evaluate` takes."""
+
     signals: str = flag(
         "predicted",
         "with --eval: the head's own signals, those of the test traces (an oracle), or random ones",
@@ -309,10 +305,6 @@ class SampleConfig:
         "the gate: a head less sure than this stops reasoning and answers (paper: 0.96); 0: off",
         high=1.0,
     )
-    tau_from: str = flag(
-        "",
-        "with --eval: choose --tau for each task on the traces of this file, as the paper does",
-    )
     prune: bool = flag(False, "forget the steps before a conclusion: a shorter context")
     k: int = flag(
         1, "answers to choose from: by other signals, or a clone's samples", low=1, high=1000
@@ -320,13 +312,27 @@ class SampleConfig:
     choose: str = flag(
         "vote", "of k answers, the most frequent or the most probable", choices=("vote", "score")
     )
-    compare: tuple = flag((), "two checkpoints: show both students side by side", nargs=2)
     temperature: float = flag(0.0, "of signals and text; 0: the most probable", high=100.0)
     top_k: int = flag(0, "with --temperature: sample among so many; 0: among all")
     batch_size: int = flag(64, "questions decoded at a time; fewer need less memory", low=1)
     seed: int = flag(0, "seed of the sampling", high=2**31)
-    device: str = flag("auto", "auto takes a GPU if any", choices=("auto", "cuda", "mps", "cpu"))
     compile: bool = flag(True, "with --eval on CUDA: torch.compile and CUDA graphs")
+
+
+@dataclass
+class SampleConfig(AnswerConfig):
+    ckpt: str = flag("out/ckpt.pt", "checkpoint of the student")
+    eval: str = flag("", "score the student on a JSONL file of question/answer or input/target")
+    tasks: str = flag("", "with --eval: only these tasks, comma-separated; empty: all")
+    flow: str = flag(
+        "", "signals of the first steps, as recall,reason,contrast; then the head decides"
+    )
+    tau_from: str = flag(
+        "",
+        "with --eval: choose --tau for each task on the traces of this file, as the paper does",
+    )
+    compare: tuple = flag((), "two checkpoints: show both students side by side", nargs=2)
+    device: str = flag("auto", "auto takes a GPU if any", choices=("auto", "cuda", "mps", "cpu"))
     out: str = flag("", "with --eval: file to write; empty: eval-NAME.jsonl by the checkpoint")
 
 
@@ -338,7 +344,7 @@ def ask_question():
         return ""
 
 
-def run_evaluation(config, student, options):
+def run_evaluation(config, student):
     """--eval: score the student on a file, write every trace, print the figures."""
     rows = read_questions(config.eval)
     out = config.out or Path(config.ckpt).parent / f"eval-{Path(config.eval).stem}.jsonl"
@@ -347,8 +353,7 @@ def run_evaluation(config, student, options):
         rows = [row for row in rows if task_name(row) in config.tasks.split(",")]
         if not rows:
             raise UserError(f"{config.eval}: no question of the tasks {config.tasks}")
-    names = ("batch_size", "seed", "signals", "k", "choose", "compile")
-    settings = {name: getattr(config, name) for name in names} | options
+    settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(AnswerConfig)}
     if config.tau_from:
         val_rows = read_questions(config.tau_from)
         result, records = evaluation.evaluate_gated(evaluate, student, rows, val_rows, settings)
@@ -372,10 +377,10 @@ def main(argv=None):
     flow = [signal_named(name) for name in config.flow.split(",")] if config.flow else []
     if flow and (config.eval or config.k > 1 or methods[0] == "clone"):
         raise UserError("--flow is for a scaffold, without --eval and --k")
-    options = {name: getattr(config, name) for name in ("tau", "prune", "temperature", "top_k")}
     if config.eval:
         print(f"device: {device} ({why})")
-        return run_evaluation(config, students[0], options)
+        return run_evaluation(config, students[0])
+    options = {name: getattr(config, name) for name in ("tau", "prune", "temperature", "top_k")}
     options["generator"] = torch.Generator(device).manual_seed(config.seed)
     for q in iter(ask_question, "") if question is None else [question]:
         if not q.strip():

@@ -25,19 +25,20 @@ from annotate import annotate
 from data.algorithmic import prepare
 from data.experiments.plan import (
     StudentPlan,
+    command_line,
     read_plan,
     read_results,
     results_file,
     student_plans,
 )
-from data.experiments.report import PLAN, ReportConfig, pictures, print_report
+from data.experiments.report import PLAN, ReportConfig, group_of, pictures, print_report
 from data.tools.checkpoint import load_student
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
 from data.tools.loading import load_data
 from data.tools.machine import pick_device
 from data.tools.traces import read_questions
-from sample import evaluate
+from sample import AnswerConfig, evaluate
 from train import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
@@ -51,6 +52,15 @@ TRAINING_MEASURES = ("tokens_per_second", "steps_per_second", "validation")
 @dataclass
 class GridConfig(ReportConfig):
     minutes: float = flag(0.0, "start no new student after so many minutes; 0: no limit")
+
+
+@dataclass
+class DecodingConfig(AnswerConfig):
+    """The options of a decoding."""
+
+    split: str = flag("test", "of the questions", choices=("train", "val", "test"))
+    lengths: tuple = flag((), "shortest and longest problem", nargs=2)
+    file: str = flag("", "questions of one's own")
 
 
 def work():
@@ -84,17 +94,26 @@ def question(student, out):
     trained = load_student(out / "ckpt.pt", device)
     rows = []
     for decoding, options in student.decodings.items():
-        settings = dict(options)
-        choice = {k: settings.pop(k) for k in ("split", "lengths", "file") if k in settings}
+        choice, settings = read_options(options)
         questions, ceiling = find_questions(student, trained.classifier, **choice)
         if not questions:
             raise UserError(f"{decoding}: there is no question to answer")
         result, _ = evaluate(trained, questions, **settings)
-        row = {"arm": student.arm, "decoding": decoding, "flags": student.flags}
-        row |= {name: result[name] for name in MEASURES}
+        row = student.row(decoding) | {name: result[name] for name in MEASURES}
         row |= {"signal_ceiling": ceiling, "decoding_seconds": result["answer_seconds"]}
         rows.append(row | {name: training[name] for name in TRAINING_MEASURES})
     return rows
+
+
+def read_options(options):
+    """The options of a decoding for (`find_questions`, sample.evaluate). Refuses wrong ones."""
+    (config,) = parse_flags(DecodingConfig, command_line(options), "")
+    settings = asdict(config)
+    choice = {name: settings.pop(name) for name in ("split", "lengths", "file")}
+    choice["lengths"] = prepare.parse_lengths("-".join(map(str, choice["lengths"])))
+    if choice["file"]:
+        read_questions(choice["file"])
+    return choice, settings
 
 
 def find_questions(student, classifier, split="test", lengths=None, file=None):
@@ -123,14 +142,23 @@ def find_questions(student, classifier, split="test", lengths=None, file=None):
 def missing_students(lines, rows):
     """The students of a plan, with the decodings that no row of the results is of.
 
-    All of one seed come before the next, so that what is there can be compared.
+    All of one seed come before the next, so that what is there can be compared. Raises UserError
+    for a row of the same place in the table that was made with other settings.
     """
     students = student_plans(lines)
+    named = {(*group_of(row), row["flags"]["seed"]): row for row in rows}
     for student in students:
-        parse_flags(TrainConfig, student.argv(), "")  # a wrong flag ends the grid before it begins
-        for row in rows:
-            if (row["arm"], row["flags"]) == (student.arm, student.flags):
-                student.decodings.pop(row["decoding"], None)
+        parse_flags(TrainConfig, student.argv(), "")
+        for decoding, options in list(student.decodings.items()):
+            row = student.row(decoding)
+            old = named.setdefault((*group_of(row), row["flags"]["seed"]), row)
+            if any(old.get(name) != value for name, value in row.items()):
+                problem = "is there with other flags, questions or options; give it another name"
+                raise UserError(f"arm {student.arm}, decoding {decoding}: {problem}")
+            if old is row:
+                read_options(options)
+            else:
+                del student.decodings[decoding]
     students = [student for student in students if student.decodings]
     return sorted(students, key=lambda student: int(student.flags["seed"]))
 

@@ -6,8 +6,8 @@ A plan is a JSONL file. One line of it is an arm, and each (n_train, task, seed)
      "questions": 200, "flags": {"max_steps": 700}, "decodings": {"gold": {"signals": "gold"}}}
 
 "flags" are those of train.py. With a flag "data" the student answers the test split of that file.
-"decodings" name more ways to answer than "predicted", the default one: by options of
-sample.evaluate, or other questions, by "split", "lengths" or the name of a JSONL "file".
+"decodings" name more ways to answer than "predicted", the default one: by flags of sample.py, or
+other questions, by "split", "lengths" or the name of a JSONL "file".
 """
 
 from dataclasses import dataclass
@@ -39,10 +39,26 @@ class StudentPlan:
 
     def argv(self):
         """The flags as a command line of train.py."""
-        parts = []
-        for name, value in self.flags.items():
-            parts += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-        return parts
+        return command_line(self.flags)
+
+    def row(self, decoding):
+        """What defines a row of the results."""
+        return {
+            "arm": self.arm,
+            "decoding": decoding,
+            "flags": self.flags,
+            "questions": self.questions,
+            "options": self.decodings[decoding],
+        }
+
+
+def command_line(flags):
+    """{name: value} as the arguments of a program."""
+    parts = []
+    for name, value in flags.items():
+        values = value if isinstance(value, list) else [value]
+        parts += [f"--{name}", *map(str, [] if value is True else values)]
+    return parts
 
 
 def read_plan(path):
