@@ -10,16 +10,18 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from annotate import annotate
 from data.algorithmic import prepare
 from data.experiments import grid, report
-from data.experiments.plan import StudentPlan, read_plan, student_plans
+from data.experiments.plan import StudentPlan, read_plan, read_results, student_plans
 from data.tools import evaluation
 from data.tools.batch import Reasoning
 from data.tools.figures import label_plainly
 from data.tools.flags import UserError, parse_flags
+from data.tools.loading import load_data
 from train import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,6 +129,37 @@ def test_the_embedded_teachers_questions():
     assert len(longer) == 5 and len(str(longer)) > len(str(rows))
 
 
+def test_the_ceiling_names_every_gold_signal_by_its_most_frequent_label(monkeypatch):
+    """It is no agreement: an annotator that always exchanges two signals allows 100%."""
+    counts = np.array([[0, 3, 1], [5, 0, 0], [1, 0, 2]])  # gold, label
+    monkeypatch.setattr(grid, "annotate", lambda *_: ([], {"confusion": counts}))
+    student = StudentPlan("a", {"tasks": "navigate", "n_train": 9, "seed": 0}, 5, {})
+    assert grid.find_questions(student, None)[1] == pytest.approx(10 / 12)
+
+
+def test_no_student_is_asked_what_it_was_trained_on():
+    """Of the embedded teacher and of a student's own file; validation and test are other ones."""
+    flags = {"tasks": "boolean_expressions", "n_train": 300, "seed": 0, "n_val": 50}
+    student = StudentPlan("a", flags, 30, {})
+    (config,) = parse_flags(TrainConfig, student.argv(), "")
+    train, val, _, _ = load_data(config)
+    known = {trace.question for trace in train + val}
+    questions, _ = grid.find_questions(student, None)
+    assert len(questions) == 30
+    assert not known & {row["question"] for row in questions}
+    assert all(prepare.split_of(row["question"]) == "test" for row in questions)
+
+
+def test_leak_learns_from_training_and_scores_validation(monkeypatch):
+    """Flows say all in training, and half in validation, where Yes is a quarter."""
+    found = {
+        "train": [(("a", "b"), "Yes")] * 2 + [(("b",), "No")] * 3,
+        "val": [(("a", "b"), "Yes"), (("x", "b"), "Yes"), (("b",), "No"), (("a", "b"), "No")],
+    }
+    monkeypatch.setattr(report, "flows", lambda task, split, n: found[split])
+    assert report.leak("t").tolist() == [0.5, 0.5]
+
+
 def processes_with(text):
     """Numbers of the processes whose command line or environment holds a text."""
     found = set()
@@ -217,6 +250,14 @@ MALFORMED = [
     ({"flags": {"method": True}}, "--method"),
     ({"decodings": []}, "a plan needs"),
     ({"decodings": {"gold": 1}}, "a plan needs"),
+    ({"decodings": {"gold": {"signal": "gold"}}}, "unrecognized arguments: --signal gold"),
+    ({"decodings": {"gold": {"signals": "glod"}}}, "--signals"),
+    ({"decodings": {"gate": {"tau": 2}}}, "--tau"),
+    ({"decodings": {"flow": {"flow": "recall"}}}, "--flow"),
+    ({"decodings": {"other": {"split": "tets"}}}, "--split"),
+    ({"decodings": {"longer": {"lengths": 7}}}, "--lengths"),
+    ({"decodings": {"longer": {"lengths": [9, 7]}}}, "--lengths"),
+    ({"decodings": {"mine": {"file": "nowhere.jsonl"}}}, "nowhere.jsonl"),
 ]
 
 
@@ -227,6 +268,36 @@ def test_malformed_plans(change, says, tmp_path, capsys):
         grid.main([str(tmp_path / "plan.jsonl")])
     assert says in str(e.value) + capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["plan.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"questions": 3},
+        {"flags": {"beta": 0.2}},
+        {"decodings": {"longer": {"lengths": [7, 8]}}},
+        {"decodings": {"longer": {"lengths": [7, 9], "split": "val"}}},
+    ],
+    ids=range(4),
+)
+def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path):
+    """They are neither taken for the new ones nor mixed with them."""
+    line = GOOD | {"decodings": {"longer": {"lengths": [7, 9]}}}
+    write_rows(tmp_path / "plan.jsonl", [line])
+    (student,) = student_plans(read_plan(tmp_path / "plan.jsonl"))
+    rows = [student.row(decoding) for decoding in student.decodings]
+    assert grid.missing_students([line], rows) == []
+    assert grid.missing_students([line], rows[:1])[0].decodings == line["decodings"]
+    with pytest.raises(UserError, match="^arm a, decoding .* give it another name"):
+        grid.missing_students([line | change], rows)
+    with pytest.raises(UserError, match="^arm a, decoding"):
+        grid.missing_students([line, line | change], [])
+
+
+@pytest.mark.parametrize("plan", ["plan.jsonl", "later.jsonl", "real/plan.jsonl"])
+def test_every_committed_plan_has_its_rows(plan):
+    lines = read_plan(PLANS / plan)
+    assert grid.missing_students(lines, read_results(PLANS / plan)) == []
 
 
 @pytest.mark.parametrize("program", [grid, report])
@@ -253,7 +324,8 @@ def test_the_committed_results_give_the_readmes_figures(tmp_path, capsys):
         (tmp_path / name).write_bytes((PLANS / name).read_bytes())
     report.main([str(tmp_path / "plan.jsonl")])
     lines = capsys.readouterr().out.splitlines()
-    headline = "| web_of_lies | 600 | scaffold | predicted | 8 | 95.5 ±2.3 | 10.1 ±3.6 | 9.2 ±7.3 |"
+    headline = "| web_of_lies | 600 | scaffold | predicted | 8 | 95.5 ±2.3 | 10.1 ±3.6 "
+    headline += "| 9.2 ±7.3 / ±6.2, r -0.42 | -11.3 ±10.2 / ±8.9, r -0.28 |"
     assert any(line.startswith(headline) for line in lines)
     assert any("the oracle's signals alone give away 92.6% of the answers" in s for s in lines)
     for name in ("results.png", "curves.png"):
@@ -262,8 +334,26 @@ def test_the_committed_results_give_the_readmes_figures(tmp_path, capsys):
 
 def test_interval_by_hand():
     mean, half = report.interval([1.0, 2.0, 3.0])
-    assert mean == 2 and half == pytest.approx(4.30 / 3**0.5)
+    assert mean == 2 and half == pytest.approx(4.30265 / 3**0.5, abs=1e-5)
     assert math.isnan(report.interval([1.0])[1])
+
+
+# From the printed tables of Student's t.
+@pytest.mark.parametrize(
+    "df, t", [(1, 12.7062), (2, 4.3027), (7, 2.3646), (10, 2.2281), (29, 2.0452), (120, 1.9799)]
+)
+def test_quantiles_of_students_t(df, t):
+    assert report.t_quantile(df) == pytest.approx(t, abs=1e-4)
+    values = np.arange(df + 1.0)
+    error = np.std(values, ddof=1) / (df + 1) ** 0.5
+    assert report.interval(values)[1] == pytest.approx(t * error, rel=1e-4)
+
+
+def test_welch_by_hand():
+    """Variances 1 and 4 of three values each: 2 x (1 + 4)^2 / (1 + 16) = 2.94 degrees."""
+    half = report.welch([(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)])
+    assert half == pytest.approx(report.t_quantile(50 / 17) * (5 / 3) ** 0.5)
+    assert report.welch([(1.0, 0.0), (1.0, 0.0)]) == 0
 
 
 def test_fewer_traces_by_hand():
@@ -284,7 +374,9 @@ def test_fewer_traces_by_hand():
     gold = {**rows[-1], "decoding": "gold", "accuracy": 1.0}
     (line,) = report.fewer([*rows, gold], "t")  # 0.2 to 0.8: half way at 200
     says = "the clone's 50.0% with 400 traces takes the scaffold 200, 2.0 times fewer"
-    assert says in line
+    # Drawings of 0.6 and 1.0 have means of 0.6 and 1.0, too: half after 3/4 and 3/8 of the way.
+    low, high = 4 / 2**1.5, 4 / 2**0.75
+    assert f"{says} ({low:.1f} to {high:.1f})" in line
     assert report.fewer(rows, "another") == []
 
 
@@ -308,19 +400,29 @@ def test_differences_are_paired_and_to_the_reference():
         lines = report.table(rows[:-1], reference).splitlines()
         return [line.split(" | ")[7] for line in lines[2:]]
 
-    assert differences("clone") == ["-", "-", "20.0 ±0.0", "50.0"]  # the vote of its only seed
-    assert differences("clone:predicted") == ["-", "10.0 ±0.0", "20.0 ±0.0", "60.0"]
-    assert differences("scaffold:predicted") == ["-20.0 ±0.0", "-10.0 ±0.0", "-", "40.0"]
+    half = 100 * report.t_quantile(2) * 0.15 * 2**0.5  # not paired: of two times 0.15 from a mean
+    pair = f"±0.0 / ±{half:.1f}, r 1.00"
+    assert differences("clone") == ["-", "-", f"20.0 {pair}", "50.0"]  # the vote of its only seed
+    assert differences("clone:predicted") == ["-", f"10.0 {pair}", f"20.0 {pair}", "60.0"]
+    assert differences("scaffold:predicted") == [f"-20.0 {pair}", f"-10.0 {pair}", "-", "40.0"]
 
 
-def test_curves_drop_what_all_names_share():
-    flags = {"eval_interval": 50, "seed": 0}
+def test_a_share_of_the_ceiling_only_where_every_prediction_is_kept():
+    """The ceiling is that of all signals: what the gate keeps may be above it."""
+    row = dict.fromkeys(grid.MEASURES, 0.9) | {"arm": "a", "decoding": "x", "signal_ceiling": 0.8}
+    row |= {"steps_per_second": 1, "decoding_seconds": 1}
+    row |= {"flags": {"tasks": "t", "n_train": 9, "seed": 0}}
+    gated = report.columns({0: row | {"signals_kept": 0.5}}, {}, "clone")
+    assert gated["signals / ceiling"] == "-" and gated["signals"] == "90.0"
+    assert report.columns({0: row | {"signals_kept": 1.0}}, {}, "")["signals / ceiling"] == "112.5"
+
+
+def test_curves_are_those_that_an_arm_asks_for():
     validation = [[0, 11.0, 2.0], [50, 1.5, 1.0]]
-    rows = [{"arm": "a, both", "flags": flags, "validation": validation}]
-    assert [row["split"] for row in report.validation_curves(rows)] == ["a, both"]
-    rows.append(rows[0] | {"arm": "b, both"})
-    rows.append(rows[0] | {"arm": "c", "flags": {"seed": 0}})  # asks for no curve
-    assert [row["split"] for row in report.validation_curves(rows)] == ["a", "b"]
+    rows = [{"arm": "a", "flags": {"eval_interval": 50, "seed": 0}, "validation": validation}]
+    rows.append(rows[0] | {"arm": "b", "flags": {"seed": 0}})
+    losses = {"token_loss": 1.5, "signal_loss": 1.0}
+    assert report.validation_curves(rows) == [{"step": 50, "split": "a", **losses}]
 
 
 @pytest.mark.parametrize("values", [(0.6, 1.15), (0.3, 11.5), (0.01, 3)])

@@ -22,8 +22,6 @@ from data.tools.flags import Positional, flag, parse_flags, run_program
 from data.tools.terminal import printable
 
 PLAN = Positional("plan", "the plan (JSONL); results.jsonl is beside it")
-# The 97.5% quantile of Student's t, by the number of values.
-T_QUANTILES = dict(enumerate((12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26), start=2))
 
 
 @dataclass
@@ -33,11 +31,28 @@ class ReportConfig:
     )
 
 
+def t_quantile(df):
+    """The 97.5% quantile of Student's t: df**0.5 times the tangent of an angle.
+
+    The density of that angle goes with cos(angle) ** (df - 1).
+    """
+    angles = np.linspace(0, np.pi / 2, 10001)
+    area = np.cumsum(np.cos(angles[1:] - angles[1] / 2) ** (df - 1))
+    return df**0.5 * np.tan(np.interp(0.95 * area[-1], area, angles[1:]))
+
+
 def interval(values):
     """(mean, half the width of its 95% t-interval); the half is nan for a single value."""
     n = len(values)
     error = np.std(values, ddof=1) / n**0.5 if n > 1 else math.nan
-    return np.mean(values), T_QUANTILES.get(n, 2.0) * error
+    return np.mean(values), t_quantile(n - 1) * error
+
+
+def welch(pairs):
+    """Half of the 95% interval of the mean difference of (n, 2) values that are not paired."""
+    errors = np.var(pairs, axis=0, ddof=1) / len(pairs)
+    df = (len(pairs) - 1) * errors.sum() ** 2 / ((errors**2).sum() or 1)
+    return t_quantile(df) * errors.sum() ** 0.5
 
 
 def percent(values):
@@ -66,19 +81,27 @@ def by_size(rows, task, arm, measure):
 def fewer(rows, task):
     """Lines that say with how many traces the scaffold has the mean accuracy of the clone.
 
-    Between two sizes the scaffold's best accuracy so far is taken as linear in log n.
+    Between two sizes the scaffold's best accuracy so far is taken as linear in log n. The interval
+    is that of 2,000 drawings from the seeds; beyond the scaffold's sizes its last one counts.
     """
     clone = by_size(rows, task, "clone", "accuracy")
     scaffold = by_size(rows, task, "scaffold", "accuracy")
-    best = np.maximum.accumulate([np.mean(values) for values in scaffold.values()])
+    rng = np.random.default_rng(0)
+
+    def means(values):
+        """The mean of the seeds, then of each drawing from them."""
+        return [np.mean(values), *rng.choice(values, (2000, len(values))).mean(1)]
+
+    best = np.maximum.accumulate([means(values) for values in scaffold.values()])  # (sizes, 2001)
     lines = []
     for n, values in clone.items():
-        accuracy = np.mean(values)
-        if len(best) and best[0] < accuracy <= best[-1]:
-            same = np.exp(np.interp(accuracy, best, np.log(list(scaffold))))
+        if len(best) and best[0, 0] < np.mean(values) <= best[-1, 0]:
+            points = zip(means(values), best.T, strict=True)
+            same = np.exp([np.interp(x, xs, np.log(list(scaffold))) for x, xs in points])
+            low, high = np.percentile(n / same[1:], (2.5, 97.5))
             lines.append(
-                f"{task}: the clone's {accuracy:.1%} with {n} traces takes the scaffold "
-                f"{same:.0f}, {n / same:.1f} times fewer"
+                f"{task}: the clone's {np.mean(values):.1%} with {n} traces takes the scaffold "
+                f"{same[0]:.0f}, {n / same[0]:.1f} times fewer ({low:.1f} to {high:.1f})"
             )
     return lines
 
@@ -110,8 +133,9 @@ def flows(task, split, n):
 def table(rows, reference="clone"):
     """Markdown: mean and 95% interval over the seeds of every task, size, arm and decoding.
 
-    Differences are paired by seed: to the reference's decoding, if it names one ("clone:5 tries"),
-    else to its decoding of the same name, or to "predicted" where it has none.
+    Differences are to the reference's decoding, if it names one ("clone:5 tries"), else to its
+    decoding of the same name, or to "predicted" where it has none: with the interval that pairs the
+    seeds, the one that does not (Welch's), and the correlation r of the pairs.
     """
     if not rows:
         return "no student has finished yet"
@@ -137,7 +161,13 @@ def columns(by_seed, base, reference):
         return percent([row[name] for row in rows])
 
     def difference(name):
-        return percent([a[name] - b[name] for a, b in pairs if a[name] is not None])
+        values = [(a[name], b[name]) for a, b in pairs if a[name] is not None]
+        paired = percent([x - y for x, y in values])
+        if len(values) < 2:
+            return paired
+        with np.errstate(invalid="ignore"):  # equal values correlate with nothing
+            r = np.corrcoef(values, rowvar=False)[0, 1]
+        return f"{paired} / ±{100 * welch(values):.1f}, r {r:.2f}"
 
     def mean(name, decimals):
         return f"{np.mean([row[name] for row in rows]):.{decimals}f}"
@@ -145,7 +175,7 @@ def columns(by_seed, base, reference):
     ratios = [
         row["signal_accuracy"] / row["signal_ceiling"]
         for row in rows
-        if row["signal_accuracy"] and "classes" not in row["flags"]
+        if row["signals_kept"] == 1 and "classes" not in row["flags"]  # the ceiling is of all
     ]
     task, n_train, arm, decoding = group_of(rows[0])
     return {
@@ -158,6 +188,7 @@ def columns(by_seed, base, reference):
         "erroneous": share("erroneous_paths"),
         f"accuracy - {reference}": difference("accuracy"),
         f"erroneous - {reference}": difference("erroneous_paths"),
+        "signals": share("signal_accuracy"),
         "signals / ceiling": percent(ratios),
         "kept": share("signals_kept"),
         "obedience": share("obedience"),
@@ -202,20 +233,13 @@ def draw_arm(ax, points, label, color):
 
 
 def validation_curves(rows):
-    """Rows for draw_curves: seed 0 of every arm that asks for an eval_interval.
-
-    The parts of an arm's name, between commas, that all of them share are left out.
-    """
-    rows = [r for r in rows if "eval_interval" in r["flags"] and r["flags"]["seed"] == 0]
-    arms = {row["arm"] for row in rows}
-    shared = set.intersection(*(set(arm.split(", ")) for arm in arms)) if arms else set()
+    """Rows for draw_curves: seed 0 of every arm that asks for an eval_interval."""
     curves = []
     for row in rows:
-        parts = [part for part in row["arm"].split(", ") if part not in shared]
-        name = ", ".join(parts) or row["arm"]
-        for step, token, signal in row["validation"][1:]:
-            losses = {"token_loss": token, "signal_loss": signal}
-            curves.append({"step": step, "split": name, **losses})
+        if "eval_interval" in row["flags"] and row["flags"]["seed"] == 0:
+            for step, token, signal in row["validation"][1:]:
+                losses = {"token_loss": token, "signal_loss": signal}
+                curves.append({"step": step, "split": row["arm"], **losses})
     return curves
 
 
