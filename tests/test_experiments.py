@@ -417,6 +417,16 @@ def test_a_share_of_the_ceiling_only_where_every_prediction_is_kept():
     assert report.columns({0: row | {"signals_kept": 1.0}}, {}, "")["signals / ceiling"] == "112.5"
 
 
+def test_curves_drop_what_all_names_share():
+    flags = {"eval_interval": 50, "seed": 0}
+    validation = [[0, 11.0, 2.0], [50, 1.5, 1.0]]
+    rows = [{"arm": "a, both", "flags": flags, "validation": validation}]
+    assert [row["split"] for row in report.validation_curves(rows)] == ["a, both"]
+    rows.append(rows[0] | {"arm": "b, both"})
+    rows.append(rows[0] | {"arm": "c", "flags": {"seed": 0}})  # asks for no curve
+    assert [row["split"] for row in report.validation_curves(rows)] == ["a", "b"]
+
+
 def test_curves_are_those_that_an_arm_asks_for():
     validation = [[0, 11.0, 2.0], [50, 1.5, 1.0]]
     rows = [{"arm": "a", "flags": {"eval_interval": 50, "seed": 0}, "validation": validation}]

@@ -233,13 +233,20 @@ def draw_arm(ax, points, label, color):
 
 
 def validation_curves(rows):
-    """Rows for draw_curves: seed 0 of every arm that asks for an eval_interval."""
+    """Rows for draw_curves: seed 0 of every arm that asks for an eval_interval.
+
+    The parts of an arm's name, between commas, that all of them share are left out.
+    """
+    rows = [r for r in rows if "eval_interval" in r["flags"] and r["flags"]["seed"] == 0]
+    arms = {row["arm"] for row in rows}
+    shared = set.intersection(*(set(arm.split(", ")) for arm in arms)) if arms else set()
     curves = []
     for row in rows:
-        if "eval_interval" in row["flags"] and row["flags"]["seed"] == 0:
-            for step, token, signal in row["validation"][1:]:
-                losses = {"token_loss": token, "signal_loss": signal}
-                curves.append({"step": step, "split": row["arm"], **losses})
+        parts = [part for part in row["arm"].split(", ") if part not in shared]
+        name = ", ".join(parts) or row["arm"]
+        for step, token, signal in row["validation"][1:]:
+            losses = {"token_loss": token, "signal_loss": signal}
+            curves.append({"step": step, "split": name, **losses})
     return curves
 
 
