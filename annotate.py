@@ -13,7 +13,6 @@ removed. With --teach the chat model writes the traces, too. Every reply is kept
 OUTPUT.replies.jsonl; the same command then asks for the rest.
 """
 
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from data.benchmarks.answers import extract, same
+from data.tools.annotation_report import describe, print_warnings
+from data.tools.chat import ChatConfig
 from data.tools.chat_teacher import llm_signals, teach
 from data.tools.figures import draw_annotation
 from data.tools.files import check_outputs, write_jsonl
@@ -235,49 +235,9 @@ def annotated_rows(steps, signals):
     return rows
 
 
-def describe(report):
-    """The report as lines of text."""
-    rows, steps = report["rows"], report["steps"]
-    lines = [f"{rows} traces, {steps} steps, {steps / max(1, rows):.1f} a trace"]
-    lines += [f"dropped {n}: {reason}" for reason, n in report["dropped"].items()]
-    lines.append(f"keyword coverage {report['keyword_coverage']:.1%} of the steps (paper: 74%)")
-    if "judge" in report:
-        lines.append(
-            f"agreement with {report['judge']}, which name {report['judged']:.1%} of the steps: "
-            f"keywords {percent(report['keyword_agreement'])} (paper, with an LLM: 87%), "
-            f"the rest {percent(report['classifier_agreement'])}, "
-            f"all {percent(report['agreement'])}"
-        )
-    if "classifier_held_out" in report:
-        lines.append(
-            "the classifier names the keyword's signal, the keyword removed, "
-            f"of {report['classifier_held_out']:.1%} of held-out steps"
-        )
-    for i, name in enumerate(SIGNAL_NAMES):
-        line = f"  {report['shares'][i]:6.1%}  {name}"
-        if "judge" in report:
-            line = f"{line:36}{recall(report['confusion'], i)}"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def percent(share):
-    return "n/a" if np.isnan(share) else f"{share:.1%}"
-
-
-def recall(confusion, signal):
-    """How many of the judge's steps with a signal have it; by chance: ours, dealt out at random."""
-    total = confusion[signal].sum()
-    if total == 0:
-        return ""
-    chance = confusion[:, signal].sum() / confusion.sum()
-    hits = confusion[signal, signal] / total
-    return f"{hits:6.0%} of the judge's {total:6} (by chance {chance:.0%})"
-
-
 # ----------------------------------------------------------------------------------- command line
 @dataclass
-class AnnotateConfig:
+class AnnotateConfig(ChatConfig):
     gold: str = flag("", 'JSONL of gold signals to score against: {"id", "signals"} a line')
     figure: str = flag("", "picture to write (.png, .pdf, .svg); empty: beside the output")
     trace_field: str = flag("trace", "name of the input's field that holds the trace")
@@ -291,19 +251,6 @@ class AnnotateConfig:
     keep: str = flag(
         "correct", "traces of --teach to keep: right ones, or all", choices=("correct", "all")
     )
-    base_url: str = flag(
-        os.environ.get("OPENAI_BASE_URL", "http://localhost:8000/v1"),
-        "address of the OpenAI-compatible endpoint, by default $OPENAI_BASE_URL",
-    )
-    model: str = flag(
-        os.environ.get("OPENAI_MODEL", ""), "the endpoint's model, by default $OPENAI_MODEL"
-    )
-    api_key: str = flag("", "the endpoint's key; safer in $OPENAI_API_KEY, which no one else sees")
-    concurrency: int = flag(8, "requests at a time; fewer after HTTP 429", low=1, high=100)
-    tries: int = flag(6, "tries for a reply; the pauses double from a second", low=1, high=20)
-    timeout: float = flag(600.0, "seconds until a request counts as lost", low=0.1)
-    max_tokens: int = flag(8192, "longest reply; more where traces are cut off", low=1)
-    temperature: float = flag(0.6, "of the teacher's sampling; labels are asked for at 0", high=2.0)
 
 
 def check_flags(config, figure):
@@ -313,25 +260,8 @@ def check_flags(config, figure):
     field = config.trace_field
     if field in ("question", "answer", "line") or "|" in field:
         raise UserError(f"--trace_field {field}: cannot hold the trace; name the field that does")
-    if not config.teach and config.labeler != "llm":
-        return
-    if not config.model:
-        raise UserError("--model: name the endpoint's model, here or in $OPENAI_MODEL")
-    # The client would take any other text for a model of the Hugging Face Hub.
-    if not re.match("https?://[^/]", config.base_url):
-        raise UserError(f"--base_url {config.base_url}: write it as http://localhost:8000/v1")
-
-
-def print_warnings(rows):
-    """Say what is odd about the annotated rows."""
-    wrong = sum(not same(extract(r["steps"][-1]["text"]), r["answer"]) for r in rows)
-    if wrong:
-        print(
-            f"{wrong} traces end in another answer than their row's: "
-            "a student would learn them all the same"
-        )
-    if sum(len(r["steps"]) for r in rows) < 1.5 * len(rows):
-        print("hardly a trace has more than one step: steps are split by blank lines")
+    if config.teach or config.labeler == "llm":
+        config.check_endpoint()
 
 
 def main(argv=None):

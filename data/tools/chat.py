@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,40 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.tools.files import read_jsonl
-from data.tools.flags import UserError
+from data.tools.flags import UserError, flag
 from data.tools.terminal import first_line
 
 BACK_OFF = 1.0  # seconds before the second try; doubles with every further one
 LONGEST_WAIT = 300  # seconds; an endpoint may ask for more
 NO_ENTRY = (401, 403, 404)  # HTTP status of a wrong key, address or model
 TRY_AGAIN = (408, 409, 425, 429)  # HTTP status of a time-out or of too many requests
+
+
+@dataclass
+class ChatConfig:
+    """The flags of a chat endpoint."""
+
+    base_url: str = flag(
+        os.environ.get("OPENAI_BASE_URL", "http://localhost:8000/v1"),
+        "address of the OpenAI-compatible endpoint, by default $OPENAI_BASE_URL",
+    )
+    model: str = flag(
+        os.environ.get("OPENAI_MODEL", ""), "the endpoint's model, by default $OPENAI_MODEL"
+    )
+    api_key: str = flag("", "the endpoint's key; safer in $OPENAI_API_KEY, which no one else sees")
+    concurrency: int = flag(8, "requests at a time; fewer after HTTP 429", low=1, high=100)
+    tries: int = flag(6, "tries for a reply; the pauses double from a second", low=1, high=20)
+    timeout: float = flag(600.0, "seconds until a request counts as lost", low=0.1)
+    max_tokens: int = flag(8192, "longest reply; more where traces are cut off", low=1)
+    temperature: float = flag(0.6, "of the teacher's sampling; labels are asked for at 0", high=2.0)
+
+    def check_endpoint(self):
+        """Raise UserError where no model can be asked."""
+        if not self.model:
+            raise UserError("--model: name the endpoint's model, here or in $OPENAI_MODEL")
+        # The client would take any other text for a model of the Hugging Face Hub.
+        if not re.match("https?://[^/]", self.base_url):
+            raise UserError(f"--base_url {self.base_url}: write it as http://localhost:8000/v1")
 
 
 @dataclass
