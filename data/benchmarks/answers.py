@@ -1,19 +1,28 @@
 r"""Final answers: which one a text hands over, and whether two of them say the same.
 
-Nothing is evaluated as code, and numbers are exact Fractions. In doubt two answers differ: a false
-"right" is worse than a false "wrong".
+Numbers are exact Fractions. In doubt two answers differ: a false "right" is worse than a false
+"wrong". LaTeX is the business of math-verify, see latex.py.
 """
 
 import re
 from fractions import Fraction
 
+from data.benchmarks.latex import same_latex
+
 # Where a group matches, it is more than the bare word "answer".
 HANDOVER = re.compile(
     r"""
-    (?: \banswer\b ( \s* (?: \bis\b | [:=] ) )* | ( \#\#\#\# | <answer> ) ) \s*
+    (?: \banswer\b (?: \s+ (?: must | should | would | will ) \s+ be\b )?
+        ( \s* (?: \bis\b | [:=] ) )*
+      | ( \#\#\#\# | <answer> )
+    )
+    \s*
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+
+# "The answer is right" hardly hands anything over.
+PRAISE = re.compile(r"(?:right|correct|wrong|incorrect|reasonable)\b", re.IGNORECASE)
 
 # What may stand around an answer; the last group that matches is the answer itself.
 WRAPPED = re.compile(
@@ -27,30 +36,18 @@ WRAPPED = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-# (pattern, replacement), in this order: typography and LaTeX that leave the meaning alone.
+# (pattern, replacement), in this order: typography that leaves the meaning alone.
 SPELLINGS = [
     (r"[−–]", "-"),
     ("½", " 1/2"),
     ("¼", " 1/4"),
     ("¾", " 3/4"),
-    ("²", "^2"),
-    ("³", "^3"),
-    (r"\\(?:left|right)(?![a-z])|\\!", ""),  # but not \leftarrow
-    (r"\\[,;: ]|\\q?quad", " "),
-    (r"\{,\}", ","),
     (r"(?<=\d),(?=\d{3}(?!\d))", ""),  # 1,234
     (r"\\(?=[%$])", ""),
     (r"%|\bper cent\b", " percent"),
-    (r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|°", " degrees"),
     (r"^(-?) ?\$ ?(-?[\d.]+)", r"\1\2 dollars "),
     (r"^(-?) ?€ ?(-?[\d.]+)", r"\1\2 euros "),
     (r"^(-?) ?£ ?(-?[\d.]+)", r"\1\2 pounds "),
-    (r"\\[dtc]frac", r"\\frac"),
-    (r"\\(frac|sqrt)\s*(\w)", r"\\\1{\2}"),  # \frac12
-    (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"),
-    (r"\\frac\{(-?\d+)\}\{(\d+)\}", r" \1/\2"),
-    (r"\^\{(\w)\}", r"^\1"),
-    (r"\\(?:mathrm|mbox|textbf|textrm)\{", r"\\text{"),
     (r"\s+", " "),
     (r" ?([^\w\s]) ?", r"\1"),  # no space beside punctuation
 ]
@@ -60,23 +57,27 @@ NUMBER = re.compile(
     (?P<sign> [-+]? )
     (?: (?P<whole> \d+ ) [ ] (?= \d+ / ) )?  # 1 3/4
     (?P<fraction> \d+ / 0* [1-9] \d* | \d+ | \d* \. \d+ )  # 3/4, 12, 1.5, .5
-    (?P<unit> (?: [ ] [a-z/]{2,} (?: \^[23] )? ){0,4} )  # km/h, cm^2; up to four words
+    (?P<unit>
+        (?: [ ] (?: square[ ] | cubic[ ] )? [a-z/]{2,}  # km/h
+            (?: [ ] (?: of | per | an? | each | every ) [ ] [a-z]{2,} ){0,2}  # cups of tea a day
+        )?
+    )
     """,
     re.VERBOSE,
 )
 
-# No units: "5 million" and "5 or more" are not 5.
+# No units: "5 million", "5 tenths" and "5 more" are not 5.
 NO_UNIT = set(
     """
-    or and not than less plus minus times over by pi half halves third quarter
-    hundred thousand million billion dozen squared cubed factorial mod base
-    one two three four five six seven eight nine ten
+    half halve third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth
+    one two three four five six seven eight nine ten hundred thousand million billion dozen
+    pi squared cubed factorial more less below above not wrong
     """.split()
 )
 
 OPTION = re.compile(
     r"""
-    (?: option[ ] | choice[ ] )?
+    (?: (?: option | choice ) [ ]? )?  # `plain` leaves no space before (
     (?: \( ([a-z]) \) | ([a-z]) (?: [.):] | $ ) )  # (b), b., b), b: or b
     (?! (?: and | or | nor )\b | [,/&] | .* \( [a-z] \) )  # not "(b) or (c)"
     """,
@@ -106,7 +107,8 @@ def extract(text):
     for m in HANDOVER.finditer(text):
         line = text[m.end() :].partition("\n")[0]
         sentence = re.split(r"\.\s+(?=[A-Z(])", line)[0]
-        candidates.append((m.lastindex is not None, m.start(), clean(sentence)))
+        is_sure = m.lastindex is not None and not PRAISE.match(sentence)
+        candidates.append((is_sure, m.start(), clean(sentence)))
     candidates = [c for c in candidates if c[2]]
     return max(candidates)[2] if candidates else None
 
@@ -136,15 +138,15 @@ def clean(text):
         text = m[m.lastindex]
 
 
-def same(given, right):
+def same(given, right, task=""):
     r"""Do two final answers (str, or None for none) say the same?
 
     - Case, white space and a final period never count.
-    - Numbers (decimals, fractions, mixed numbers, also in LaTeX) compare exactly.
+    - Numbers (decimals, fractions, mixed numbers) compare exactly.
     - A unit (currency, percent, words) counts where both have one: 12% is 12, never 0.12.
     - An option is its letter: (B), B, b) or "(B) its text".
     - Where yes, no, true or false is right, a sentence that opens with one will do.
-    - Other LaTeX compares as text in one spelling: no algebra, no reordering.
+    - For LaTeX, and in the tasks of MATH, math-verify decides where all this finds no match.
 
     right may be a whole solution of GSM8K, with the answer behind ####.
     """
@@ -155,8 +157,11 @@ def same(given, right):
         return False
     if max(len(given), len(right)) > 1000:
         return given == right
-    given = plain(given)
-    right = plain(right)
+    return same_plain(plain(given), plain(right)) or same_latex(given, right, task)
+
+
+def same_plain(given, right):
+    """Do two plain answers say the same?"""
     if letter := re.fullmatch(r"\(?([a-z])\)?", right):
         option = OPTION.match(given)
         return given == right or bool(option) and option[option.lastindex] == letter[1]
@@ -190,13 +195,12 @@ def verdicts(text):
 def value(text):
     """(number, unit) of a plain answer.
 
-    number: a Fraction, or a str where there is none. unit: a list of words in the singular.
+    number: a Fraction, or the text where there is none. unit: a list of words in the singular.
     """
-    number, last_words = re.fullmatch(r"(.*?)(?:\\text\{([^{}]*)\})?", text).groups("")
-    words = last_words.split()
-    if m := NUMBER.fullmatch(number):
-        size = int(m["whole"] or 0) + Fraction(m["fraction"])
-        number = -size if m["sign"] == "-" else size
-        words = m["unit"].split() + words
+    m = NUMBER.fullmatch(text)
+    words = m["unit"].split() if m else []
     unit = [word.rstrip("s") for word in words]
-    return (text, []) if NO_UNIT & {*words, *unit} else (number, unit)
+    if not m or NO_UNIT & {*words, *unit}:
+        return text, []
+    size = int(m["whole"] or 0) + Fraction(m["fraction"])
+    return -size if m["sign"] == "-" else size, unit

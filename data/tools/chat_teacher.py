@@ -98,7 +98,7 @@ def teach(rows, config, journal):
     requests = [chat_request(p, temperature, config, reasoning_and_text) for p in prompts]
     kept, dropped = [], Counter()
     for row, reply in zip(rows, ask(requests, config, journal, "asking"), strict=True):
-        trace, problem = taught_trace(reply, row["answer"], config.keep)
+        trace, problem = taught_trace(reply, row, config.keep)
         if problem:
             dropped[problem] += 1
         else:
@@ -106,17 +106,17 @@ def teach(rows, config, journal):
     return kept, dropped
 
 
-def taught_trace(reply, answer, keep):
-    """(the trace of a reply to ASK, ""), or (None, why it is left out)."""
+def taught_trace(reply, row, keep):
+    """(the trace of a reply to ASK for a row, ""), or (None, why it is left out)."""
     if reply is None:
         return None, "no reply"
     if "refused" in reply:
         return None, reply["refused"]
     trace, text, cut_off = reply["value"]
     given = extract(text)
-    right = given is not None and same(given, answer)
+    right = given is not None and same(given, row["answer"], row.get("task"))
     if keep == "correct" and not right:
         return None, "cut off at --max_tokens" if cut_off else "wrong answer"
     if given is not None and not hands_over(split_steps(trace)[-1]):
-        trace += f"\n\nThe answer is {answer if right else given}."
+        trace += f"\n\nThe answer is {row['answer'] if right else given}."
     return trace, ""

@@ -47,7 +47,7 @@ def make_record(row, reasoning, id=None, seen=None, hits=None, obeyed=None):
     """What became of one question, as plain types. seen: in training; hits: of `signal_hits`."""
     question, task = row["question"], row.get("task")
     verdicts = judge(question, reasoning, task)
-    is_correct = same(reasoning.answer, row["answer"])
+    is_correct = same(reasoning.answer, row["answer"], task)
     is_erroneous = None
     if verdicts is not None:
         is_erroneous = not is_correct or any(verdicts) or not verdicts
