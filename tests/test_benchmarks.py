@@ -14,10 +14,8 @@ from data.algorithmic import prepare as algorithmic
 from data.benchmarks import latex, prepare
 from data.benchmarks.answers import extract, same
 from data.benchmarks.arithmetic import arithmetic
-from data.tools.batch import Reasoning
 from data.tools.evaluation import judge
 from data.tools.flags import UserError
-from scaffold import REASONING, RESPONSE, Step
 
 ROOT = Path(__file__).parent.parent
 
@@ -464,10 +462,9 @@ def test_arithmetic(step, errors):
 
 
 def test_gsm8k_paths_are_judged_by_their_arithmetic():
-    first = Step(REASONING, "Then 2 + 3 = 6 apples, <<6*2=12>>12 halves.")
-    reasoning = Reasoning([first, Step(RESPONSE, "The answer is 12.")])
-    assert judge("How many?", reasoning, "gsm8k") == ["2+3 = 6: it is 5", ""]
-    assert judge("How many?", reasoning) is None
+    texts = ["Then 2 + 3 = 6 apples, <<6*2=12>>12 halves.", "The answer is 12."]
+    assert judge("How many?", texts, "gsm8k") == ["2+3 = 6: it is 5", ""]
+    assert judge("How many?", texts) is None
 
 
 # --------------------------------------------------------------------------------------- datasets

@@ -1,8 +1,10 @@
 """Plans of experiments: run, stopped, gone on with, printed and drawn."""
 
+import gzip
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +17,14 @@ import pytest
 
 from annotate import annotate
 from data.algorithmic import prepare
-from data.experiments import grid, report
-from data.experiments.plan import StudentPlan, read_plan, read_results, student_plans
+from data.experiments import grid, report, rescore
+from data.experiments.plan import (
+    StudentPlan,
+    read_plan,
+    read_results,
+    student_plans,
+    traces_file,
+)
 from data.tools import evaluation
 from data.tools.batch import Reasoning
 from data.tools.figures import label_plainly
@@ -69,6 +77,36 @@ def test_grid_goes_on_where_it_stopped_and_prints_a_table(tmp_path, capsys):
     assert (tmp_path / "results.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_gate_chosen_on_validation_and_answers_judged_again(tmp_path, capsys, monkeypatch):
+    plan, results = tmp_path / "plan.jsonl", tmp_path / "results.jsonl"
+    decodings = {"gate": {"choose_tau": True}}
+    write_rows(plan, [{"arm": "a, b", "flags": TINY, "decodings": decodings, **LINE}])
+    grid.main([str(plan)])
+    plain, gate = read_rows(results)
+    assert "tau" not in plain and 0 < gate["tau"] < 1
+    path = traces_file(results, gate)
+    assert path.name == "a-b-gate-boolean_expressions-30-0.jsonl.gz"
+    records = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    assert gate["accuracy"] == sum(r["correct"] for r in records) / 2
+    assert gate["gated"] == sum(r["gated"] for r in records) / 2
+
+    write_rows(results, [plain | {"accuracy": 0.3, "erroneous_paths": 0.3}, gate])
+    rescore.main([str(plan)])
+    assert read_rows(results) == [plain, gate]
+    assert "2 of 2 rows" in capsys.readouterr().out
+    monkeypatch.setattr(evaluation, "same", lambda *_: True)  # another matcher
+    rescore.main([str(plan)])
+    assert [row["accuracy"] for row in read_rows(results)] == [1, 1]
+    path.write_bytes(path.read_bytes()[:40])
+    before = results.read_bytes()
+    with pytest.raises(UserError, match="jsonl.gz"):
+        rescore.main([str(plan)])
+    assert results.read_bytes() == before
+    shutil.rmtree(path.parent)
+    with pytest.raises(UserError, match="no answers"):
+        rescore.main([str(plan)])
+
+
 def test_a_failing_student_costs_no_finished_one(tmp_path, monkeypatch):
     """The one beside it finishes, no other is started, and its last line is reported."""
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
@@ -116,7 +154,7 @@ def test_seconds_to_answer_are_those_of_answering(method, monkeypatch, tmp_path)
     monkeypatch.setattr(grid, "find_questions", lambda *_, **__: (rows, 1.0))
     training = dict.fromkeys(grid.TRAINING_MEASURES)
     (tmp_path / "result.json").write_text(json.dumps(training))
-    (row,) = grid.question(StudentPlan("a", {}, 1, {"predicted": {}}), tmp_path)
+    ((row, _),) = grid.question(StudentPlan("a", {}, 1, {"predicted": {}}), tmp_path)
     assert row["decoding_seconds"] == 5
 
 

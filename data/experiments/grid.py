@@ -3,11 +3,13 @@
     python -m data.experiments.grid data/experiments/plan.jsonl --minutes 10
 
 What is in results.jsonl beside the plan is not done again: a stopped grid goes on where it stopped.
-At the end it prints and draws what data.experiments.report does.
+Every answer is kept, too, in the folder traces, for data.experiments.rescore. At the end the grid
+prints and draws what data.experiments.report does.
 """
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,9 +32,11 @@ from data.experiments.plan import (
     read_results,
     results_file,
     student_plans,
+    traces_file,
 )
 from data.experiments.report import PLAN, ReportConfig, group_of, pictures, print_report
 from data.tools.checkpoint import load_student
+from data.tools.evaluation import choose_tau
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
 from data.tools.loading import load_data
@@ -46,6 +50,7 @@ ROOT = Path(__file__).resolve().parents[2]  # of the repository
 MEASURES = (
     "accuracy erroneous_paths signal_accuracy signals_kept obedience tokens_per_answer".split()
 )
+GATE_MEASURES = "tau gated gated_answered".split()  # only where the gate is on
 TRAINING_MEASURES = ("tokens_per_second", "steps_per_second", "validation")
 
 
@@ -61,6 +66,7 @@ class DecodingConfig(AnswerConfig):
     split: str = flag("test", "of the questions", choices=("train", "val", "test"))
     lengths: tuple = flag((), "shortest and longest problem", nargs=2)
     file: str = flag("", "questions of one's own")
+    choose_tau: bool = flag(False, "choose tau on the traces of the validation split")
 
 
 def work():
@@ -75,7 +81,10 @@ def work():
     threading.Thread(target=end_with_grid, args=(training,), daemon=True).start()
     if training.wait():
         sys.exit(training.returncode)  # its last line says why
-    rows = [{**row, "code": code} for row in question(student, out)]
+    rows = []
+    for row, records in question(student, out):
+        rows.append({**row, "code": code})
+        write_jsonl(traces_file(out / "rows.jsonl", row), records)
     write_jsonl(out / "rows.jsonl", rows)
 
 
@@ -88,21 +97,26 @@ def end_with_grid(training):
 
 
 def question(student, out):
-    """The rows of a student that was trained in a folder, one for every decoding."""
+    """For every decoding of a student that was trained in a folder: (its row, its records)."""
     training = json.loads((out / "result.json").read_text(encoding="utf-8"))
     device, _ = pick_device(student.flags.get("device", "auto"))
     trained = load_student(out / "ckpt.pt", device)
-    rows = []
     for decoding, options in student.decodings.items():
         choice, settings = read_options(options)
         questions, ceiling = find_questions(student, trained.classifier, **choice)
         if not questions:
             raise UserError(f"{decoding}: there is no question to answer")
-        result, _ = evaluate(trained, questions, **settings)
+        if settings.pop("choose_tau"):
+            val_questions, _ = find_questions(student, trained.classifier, "val")
+            settings["tau"] = choose_tau(trained, val_questions)
+        result, records = evaluate(trained, questions, **settings)
         row = student.row(decoding) | {name: result[name] for name in MEASURES}
         row |= {"signal_ceiling": ceiling, "decoding_seconds": result["answer_seconds"]}
-        rows.append(row | {name: training[name] for name in TRAINING_MEASURES})
-    return rows
+        row |= {name: training[name] for name in TRAINING_MEASURES}
+        if settings["tau"]:
+            gate = {"tau": settings["tau"], **result}
+            row |= {name: gate.get(name) for name in GATE_MEASURES}
+        yield row, records
 
 
 def read_options(options):
@@ -163,8 +177,10 @@ def missing_students(lines, rows):
     return sorted(students, key=lambda student: int(student.flags["seed"]))
 
 
-def run_student(student, lifeline, deadline, failures):
+def run_student(student, results, lifeline, deadline, failures):
     """Have a worker train and question a student. Returns its rows as JSONL (str).
+
+    Its answers are copied to the folder traces beside the results.
 
     There are none after the deadline, and once a student has failed: failures (list of str) says
     why. lifeline: a pipe that is closed at the end of the grid, however it ends.
@@ -183,6 +199,8 @@ def run_student(student, lifeline, deadline, failures):
             errors="replace",
         )
         if not worker.returncode:
+            traces = results.with_name("traces")
+            shutil.copytree(Path(out) / "traces", traces, dirs_exist_ok=True)
             return (Path(out) / "rows.jsonl").read_text(encoding="utf-8")
         lines = worker.stderr.strip().splitlines() or [f"ended with code {worker.returncode}"]
         problem = lines[-1].removeprefix("error: ")
@@ -206,7 +224,7 @@ def run_students(students, path, minutes):
         open(held_end, "wb"),  # closed before the pool waits for its threads: that ends the workers
         tqdm(total=len(students), desc="students") as bar,
     ):
-        jobs = [pool.submit(run_student, s, lifeline, deadline, failures) for s in students]
+        jobs = [pool.submit(run_student, s, path, lifeline, deadline, failures) for s in students]
         for job in as_completed(jobs):
             if job.result():
                 with open(path, "a", encoding="utf-8") as f:

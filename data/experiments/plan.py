@@ -10,6 +10,7 @@ A plan is a JSONL file. One line of it is an arm, and each (n_train, task, seed)
 other questions, by "split", "lengths" or the name of a JSONL "file".
 """
 
+import re
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -91,6 +92,13 @@ def student_plans(lines):
 def results_file(plan_path):
     """Where the students of a plan leave their results."""
     return Path(plan_path).with_name("results.jsonl")
+
+
+def traces_file(results, row):
+    """Where the answers behind a row of the results are kept; `rescore` reads them."""
+    flags = row["flags"]
+    name = f"{row['arm']} {row['decoding']} {flags['tasks']} {flags['n_train']} {flags['seed']}"
+    return results.with_name("traces") / (re.sub(r"\W+", "-", name) + ".jsonl.gz")
 
 
 def read_results(plan_path):

@@ -191,6 +191,8 @@ def columns(by_seed, base, reference):
         "signals": share("signal_accuracy"),
         "signals / ceiling": percent(ratios),
         "kept": share("signals_kept"),
+        "gated": percent([row.get("gated") for row in rows]),
+        "of these answered": percent([row.get("gated_answered") for row in rows]),
         "obedience": share("obedience"),
         "tokens": mean("tokens_per_answer", 0),
         "steps/s": mean("steps_per_second", 2),

@@ -45,27 +45,19 @@ def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
 
 def make_record(row, reasoning, id=None, seen=None, hits=None, obeyed=None):
     """What became of one question, as plain types. seen: in training; hits: of `signal_hits`."""
-    question, task = row["question"], row.get("task")
-    verdicts = judge(question, reasoning, task)
-    is_correct = same(reasoning.answer, row["answer"], task)
-    is_erroneous = None
-    if verdicts is not None:
-        is_erroneous = not is_correct or any(verdicts) or not verdicts
     steps = []
-    for i, step in enumerate(reasoning.steps):
+    for step, confidence in zip(reasoning.steps, reasoning.confidence, strict=True):
         signal = None if step.signal == NO_SIGNAL else signal_of(step.signal).name
-        confidence = round(reasoning.confidence[i], 4)
-        verdict = None if verdicts is None else verdicts[i]
-        texts = {"text": step.text, "verdict": verdict}
-        steps.append({"signal": signal, "confidence": confidence, **texts})
-    return {
+        confidence = round(confidence, 4)
+        steps.append({"signal": signal, "confidence": confidence, "text": step.text})
+    record = {
         "id": id,
         "task": task_name(row),
-        "question": question,
+        "question": row["question"],
         "answer": row["answer"],
         "given": reasoning.answer,
-        "correct": is_correct,
-        "erroneous": is_erroneous,
+        "correct": None,
+        "erroneous": None,
         "seen": seen,
         "tokens": reasoning.tokens,
         "gated": reasoning.gated,
@@ -73,6 +65,19 @@ def make_record(row, reasoning, id=None, seen=None, hits=None, obeyed=None):
         "obeyed": obeyed,
         "steps": steps,
     }
+    judge_record(record)
+    return record
+
+
+def judge_record(record):
+    """Fill in what the checkers say of a record, anew if it is an old one."""
+    task, steps = record["task"], record["steps"]
+    verdicts = judge(record["question"], [step["text"] for step in steps], task)
+    record["correct"] = same(record["given"], record["answer"], task)
+    if verdicts is not None:
+        record["erroneous"] = not record["correct"] or any(verdicts) or not verdicts
+    for step, verdict in zip(steps, verdicts or [None] * len(steps), strict=True):
+        step["verdict"] = verdict
 
 
 def task_name(row):
@@ -80,12 +85,11 @@ def task_name(row):
     return row.get("task") or task_of(row["question"]) or "other"
 
 
-def judge(question, reasoning, task=None):
-    """What the checker finds wrong with each step ("": nothing); None where there is no checker.
+def judge(question, texts, task=None):
+    """What the checker finds wrong with each step's text ("": nothing); None: has no checker.
 
     In GSM8K only the written arithmetic is checked.
     """
-    texts = [step.text for step in reasoning.steps]
     if task == "gsm8k":
         return ["; ".join(arithmetic(text)) for text in texts]
     return check(question, texts)

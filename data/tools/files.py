@@ -1,5 +1,6 @@
 """Files: JSONL in, whole files out, and a look at the outputs before any work is done."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -45,12 +46,14 @@ def check_field(row, alternatives, where):
 def read_jsonl(path, *required):
     """Rows (dicts) of a JSONL file, each with its "line" number; empty lines are skipped.
 
+    A name that ends in .gz is that of a compressed file.
+
     A required "a|b" is a non-empty string under a or b. Raises UserError with file, line and reason
     at the first row that is not such an object.
     """
     rows = []
     try:
-        with open(path, "rb") as f:
+        with (gzip.open if is_gzip(path) else open)(path, "rb") as f:
             for number, raw in enumerate(f, 1):
                 if not raw.strip():
                     continue
@@ -59,11 +62,15 @@ def read_jsonl(path, *required):
                 for alternatives in required:
                     check_field(row, alternatives, where)
                 rows.append({**row, "line": number})
-    except OSError as e:
-        raise UserError(f"{path}: {e.strerror}") from None
+    except (OSError, EOFError) as e:  # a compressed file may be damaged or cut off
+        raise UserError(f"{path}: {getattr(e, 'strerror', None) or e}") from None
     if not rows:
         raise UserError(f"{path}: no rows; write one JSON object a line")
     return rows
+
+
+def is_gzip(path):
+    return Path(path).suffix == ".gz"
 
 
 @contextmanager
@@ -94,8 +101,15 @@ def write_text(path, text):
 
 
 def write_jsonl(path, rows):
-    """Write one JSON object a line, the whole file or nothing. Raises UserError."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    """Write one JSON object a line, compressed for a name in .gz. Raises UserError.
+
+    The whole file is written, or nothing.
+    """
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if not is_gzip(path):
+        return write_text(path, text)
+    with replacing(path) as part:
+        part.write_bytes(gzip.compress(text.encode()))
 
 
 def check_outputs(outputs, *inputs):

@@ -1,0 +1,50 @@
+"""Judge the kept answers of a plan's students again, after a change of the checkers.
+
+    python -m data.experiments.rescore data/experiments/plan.jsonl
+
+Nothing is trained or decoded: the grid keeps every answer in the folder traces beside the plan.
+Accuracy and erroneous paths in results.jsonl are made anew where a row's answers are there.
+"""
+
+from dataclasses import dataclass
+
+from data.experiments.plan import read_results, results_file, traces_file
+from data.experiments.report import PLAN
+from data.tools.evaluation import judge_record, score
+from data.tools.files import read_jsonl, write_jsonl
+from data.tools.flags import UserError, parse_flags, run_program
+
+
+@dataclass
+class RescoreConfig:
+    """There is nothing to choose."""
+
+
+def rescore(row, path):
+    """Score a row of the results by the answers that are kept in path. Says what has changed."""
+    records = read_jsonl(path)
+    for record in records:
+        judge_record(record)
+    scores = score(records)
+    for name in ("accuracy", "erroneous_paths"):
+        if row[name] != scores[name]:
+            print(f"{path.name}: {name} {row[name]} -> {scores[name]}")
+            row[name] = scores[name]
+
+
+def main(argv=None):
+    _, plan = parse_flags(RescoreConfig, argv, __doc__.split("\n")[0], PLAN)
+    results = results_file(plan)
+    rows = read_results(plan)
+    kept = [(row, traces_file(results, row)) for row in rows]
+    kept = [(row, path) for row, path in kept if path.exists()]
+    if not kept:
+        raise UserError(f"{results.with_name('traces')}: no answers of {plan} are kept there")
+    for row, path in kept:
+        rescore(row, path)
+    write_jsonl(results, [{k: v for k, v in row.items() if k != "line"} for row in rows])
+    print(f"{results}: {len(kept)} of {len(rows)} rows judged again")
+
+
+if __name__ == "__main__":
+    run_program(main)
