@@ -23,7 +23,8 @@ def show_reasoning(reasoning, question, width=0):
             if line:
                 lines.append(paint(line.ljust(width), color))
 
-    verdicts = judge(question, reasoning) or [""] * len(reasoning.steps)
+    texts = [step.text for step in reasoning.steps]
+    verdicts = judge(question, texts) or [""] * len(texts)
     for i, step in enumerate(reasoning.steps):
         color = 0
         if step.signal != NO_SIGNAL:

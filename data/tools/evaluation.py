@@ -86,7 +86,7 @@ def task_name(row):
 
 
 def judge(question, texts, task=None):
-    """What the checker finds wrong with each step's text ("": nothing); None: has no checker.
+    """What the checker finds wrong with each step's text ("": nothing); None: there is no checker.
 
     In GSM8K only the written arithmetic is checked.
     """
