@@ -1,8 +1,10 @@
 """The step checkers accept every gold trace, and catch mutations that change the meaning."""
 
+import json
 import random
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from data.algorithmic.navigate import COMPASS
 from scaffold import CONCLUSION, CONTRAST, RECALL, RESPONSE
 
 TASKS = list(prepare.FAMILIES)
+CASES = json.loads(Path(__file__).with_name("checker_cases.json").read_text(encoding="utf-8"))
 LONGER = {
     "web_of_lies": (7, 9),
     "navigate": (9, 14),
@@ -484,6 +487,39 @@ def test_wrong_steps(question, text):
     assert not any(verdicts[:-1]), verdicts
 
 
+def edited(steps, edit):
+    """Steps changed by {"2": new text (or None: without it), "+2": one before it, "2-5": for them}.
+
+    "2-5" puts one step in the place of the steps from 2 up to 5.
+    """
+    parts = [[step] for step in steps]
+    for place, text in edit.items():
+        first, _, end = place.removeprefix("+").partition("-")
+        if place.startswith("+"):
+            parts[int(first)].insert(0, text)
+            continue
+        parts[int(first)][-1:] = [text] if text else []
+        for i in range(int(first) + 1, int(end or 0)):
+            parts[i] = []
+    return [step for part in parts for step in part]
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_sneaky_traces_are_refused_and_other_words_accepted(task):
+    """Of the traces that were written to deceive or to vary, most are judged as they should be."""
+    case = CASES[task]
+    question, steps = case["question"], case["steps"]
+    assert not any(check.check(question, steps))
+
+    def accepted(edits):
+        traces = [edited(steps, {k: v for k, v in e.items() if k != "why"}) for e in edits]
+        return [not any(check.check(question, trace)) for trace in traces]
+
+    wrong, right = accepted(case["wrong"]), accepted(case["right"])
+    assert sum(wrong) <= 0.15 * len(wrong)
+    assert sum(right) >= 0.8 * len(right)
+
+
 def test_task_of():
     tasks = ["web_of_lies", "navigate", "navigate", *TASKS[2:]]
     assert [check.task_of(question) for question in QUESTIONS] == tasks
@@ -541,4 +577,5 @@ def test_long_questions_take_no_long_time():
         "True or False is True.",
         "The answer is True.",
     ]
-    assert check.check(f"{nots}True or False is", steps) == ["", "", ""]
+    first, *others = check.check(f"{nots}True or False is", steps)
+    assert first.endswith("is too much for one step") and others == ["", ""]

@@ -150,7 +150,9 @@ class Checker:
             if claim["part"]:
                 part = tokens_of(claim["part"])
                 options = reduced(self.now, part)  # a part has to be an operand of its own
-                if not options:
+                if sum(word in RANK for word in part) > 2:
+                    yield f"'{claim['part']}' is too much for one step"
+                elif not options:
                     yield f"'{claim['part']}' is no part to be worked out here"
                 elif worked_out(part) != claim["value"].lower():
                     yield f"'{claim['part']}' is not {claim['value']}"

@@ -7,8 +7,10 @@ A family's `read` returns a checker of the question, see data/algorithmic/web_of
     judge(claims)  yields what is wrong with the claims (matches) of the next step
     conclude()     (the true answer, what the steps have not shown for it yet or "")
 
-Between claims only neutral words may stand, and no negation is one: what cannot be parsed counts as
-wrong. After a wrong step the state is the true one again, as far as can be told.
+A step takes one thing up: it is no leap. Between claims only neutral words may stand, which say
+nothing of amounts, ends or likeness, and no negation is one: what cannot be parsed counts as wrong,
+and so does a long step without a claim. After a wrong step the state is the true one again, as far
+as can be told.
 """
 
 import json
@@ -22,12 +24,15 @@ CHECKER_WORDS = Path(__file__).with_name("checker_words.json")
 NEUTRAL = set(json.loads(CHECKER_WORDS.read_text(encoding="utf-8"))["neutral"])
 FILLERS = re.compile(
     r"""^\W*(?:all[ ])?right(?=[,.:!])     # All right,
+      | \b(?:so[ ]far|as[ ]a[ ]result|in[ ]short|to[ ]sum[ ]up)\b
       | \bon[ ]the[ ]other[ ]hand\b
       | \bone[ ](?:step|thing)[ ]at[ ]a[ ]time\b
       | \btake[ ]this[ ]one\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-ANSWER = r"\banswer(?:[\s:=]|\b(?:is|must|be|to|the|question|answer|option|number)\b){0,12}"
+ANSWER = r"""\b(?:(?:final|correct)\ )*answer
+    (?:[\s:="]|\b(?:is|must|be|to|the|this|question|answer|option|number)\b){0,12}"""
+LONGEST_FILLER = 8  # words and marks of a step that claims nothing
 LONGEST = 50_000  # characters of a step: a longer one is no reasoning, and parsing takes seconds
 
 
@@ -80,6 +85,8 @@ def check_step(checker, pattern, step, has_answered):
     wrong = []
     if unknown:
         wrong.append(f"cannot parse '{unknown[0][:40]}'")
+    elif not found and len(rest) > LONGEST_FILLER:
+        wrong.append("claims nothing")
     wrong += list(checker.judge(claims))
     if claims and has_answered:
         wrong.append("goes on after the answer")

@@ -78,6 +78,9 @@ def brackets_in(text):
     return re.sub(r"[\s\w]", "", text)
 
 
+LONGEST_CHUNK = 6  # symbols that a step reads
+
+
 class Checker:
     """Symbols are read on from where the last step stopped; after them stands what is open."""
 
@@ -119,6 +122,8 @@ class Checker:
         """The chunk has to come next, and the stack to be what is open after it."""
         symbols, stacks = self.symbols, self.stacks
         chunk, stack = brackets_in(claim["chunk"]), brackets_in(claim["stack"])
+        if len(chunk) > LONGEST_CHUNK:
+            yield f"reads more than {LONGEST_CHUNK} symbols at once"
         if symbols.startswith(chunk, self.read):
             self.read += len(chunk)
             if stacks[self.read] != stack:

@@ -132,21 +132,18 @@ class Checker:
 
     answers = "yes|no"
     claims = rf"""
-        \b(?P<k>{COUNT})(?:\ more)?\ steps?\b  # 3 steps to the right
+        (?:\b(?P<first_side>{SIDE})\ )?\b(?P<k>{COUNT})(?:\ more)?\ steps?\b  # 3 steps to the right
           (?:\ (?:to\ the\ |straight\ )?(?P<side>{SIDE})s?\b)?
       | \bturn(?:ing|s|ed)?(?:\ to\ the)?\ (?P<turn>left|right|around|back)\b
       | \b(?:fac(?:e|es|ing)|heading)(?:\ to|\ the|\ towards?)*\ (?P<heading>{SIDE})s?\b
-      | \b(?P<axis>[xy])\ to\ (?P<a>-?{DIGITS})  # x to -2 + 4 = 2
-          \ (?P<n>[+-]\ {DIGITS})\ =\ (?P<b>-?{DIGITS})\b
-      | \(\s?(?P<x>-?{DIGITS})\s?,\s?(?P<y>-?{DIGITS})\s?\)  # (2, 0)
-      | (?P<end>\b(?:end|finish|stop)(?:s|ed)?\b)
+      | (?:\b(?P<axis>[xy])\ (?:to|is|=|becomes)\ (?:now\ )?)?  # x to -2 + 4 = 2
+          (?:(?P<a>-?{DIGITS})\ (?P<n>[+-]\ {DIGITS})\ (?:=|is|equals|makes)\ )?(?P<b>-?{DIGITS})\b
+      | (?:\bback\ (?:to|at)\ )?\(\s?(?P<x>-?{DIGITS})\s?,\s?(?P<y>-?{DIGITS})\s?\)  # (2, 0)
+      | (?P<end>\b(?:final|(?:end|finish|stop)(?:s|ed)?)\b)
       | (?P<home>  # back at the start, or away from it
-          (?P<not>
-              (?:\b(?:do|did|am|is)\ ?)?(?:\bnot|n't)\ (?:(?:back|return)\ )?(?:(?:at|to|reach)\ )?
-            | \b(?:away|far)\ from\ )?
-          (?:\b(?:back\ (?:at|to)|at|is|returns?\ to|reach)\s
-            | (?<=not\ ) | (?<=at\ ) | (?<=to\ ) | (?<=from\ ))
-          the\ (?:start(?:ing\ point|\ point)?|origin)\b)
+          (?P<not>(?:\b(?:do|did|am|is)\ ?)?(?:\bnot|n't)\b|\b(?:away|far)\ from\b)?
+          (?:\ ?\b(?:back|returns?|at|to|is|reach)\b)*\ ?
+          (?:\bthe\ (?:start(?:ing\ point|\ point)?|origin)|\bwhere\ i\ (?:started|began))\b)
     """
 
     def __init__(self, told):
@@ -166,12 +163,12 @@ class Checker:
         self.done = 0  # so many of todo
 
     def judge(self, claims):
-        self.moved = False
+        self.moved = None  # the claim that names this step's move
         self.due = ()  # one of these claims has to say where the last move led
         for claim in claims:
             if claim["k"] or claim["turn"]:
                 yield from self.judge_move(claim)
-            elif claim["axis"]:
+            elif claim["b"]:
                 yield from self.judge_sum(claim)
             else:
                 yield from self.judge_place(claim)
@@ -186,24 +183,29 @@ class Checker:
         if claim["turn"]:
             move = QUARTERS[claim["turn"].lower()]
         else:
-            side = claim["side"]
+            side = claim["side"] or claim["first_side"]
             direction = QUARTERS[side.lower()] if side else self.places[self.done][2]
             move = (number(claim["k"]), direction)
         self.done, reason = advance(self.todo, self.done, move)
         if self.due:
             yield "does not say where that leads"
+        elif self.moved and (claim["turn"] or self.moved["k"]):  # it may turn and then go
+            yield "makes two moves"
         elif reason:
             yield f"'{claim[0]}' {reason}"
-        self.due = ("heading",) if claim["turn"] else ("axis", "x")
-        self.moved = True
+        self.due = ("heading",) if claim["turn"] else ("axis", "a", "x")
+        self.moved = claim
 
     def judge_sum(self, claim):
         """A sum has to lead all the way of this step's move along its axis."""
-        axis = "xy".index(claim["axis"].lower())
-        was = self.places[self.done - self.moved][axis]
-        now = self.places[self.done][axis]
-        a, n, b = (int(claim[group].replace(" ", "")) for group in "anb")
-        if not self.moved or was == now or (a, a + n, b) != (was, now, now):
+        before = self.places[self.done - bool(self.moved)]
+        here = self.places[self.done]
+        axis = "xy".index(claim["axis"].lower()) if claim["axis"] else before[0] == here[0]
+        was = before[axis]
+        now = here[axis]
+        a = int(claim["a"] or was)
+        n = int((claim["n"] or str(now - was)).replace(" ", ""))
+        if was == now or (a, a + n, int(claim["b"])) != (was, now, now):
             yield f"says '{claim[0]}', but it is from {was} to {now}"
 
     def judge_place(self, claim):

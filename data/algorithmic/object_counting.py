@@ -112,6 +112,7 @@ class Checker:
     def __init__(self, asked, items):
         self.asked = asked  # the category, in the singular
         self.items = items  # [(number, noun), ...]
+        self.numbers = {noun: k for k, noun in items}
         self.counts = [False]  # counts[i]: whether the last of i items counts
         self.totals = [0]  # totals[i]: the count after i items
         for k, noun in items:
@@ -122,18 +123,23 @@ class Checker:
         noun = any_of({noun for _, noun in items}, "i")
         self.claims = rf"""
             (?:\b(?P<n>an?|{COUNT})\ )?(?P<noun>{noun})  # the two onions
-          | \b(?:is|are)(?P<no>\ not|n't)?(?:\ an?)?\ (?P<kind>{KIND})  # are vegetables
-          | (?P<out>\b(?:do|does|is|are)\ not\ (?:count|asked\ for)\b)
-          | (?:\b(?P<sum>{COUNT})\ )?(?P<goal>{KIND})  # 3 vegetables
-          | (?:\b(?P<a>{COUNT})\ ?\+\ ?(?P<b>{COUNT})\ ?=\ ?  # 1 + 2 = 3, or: makes 3, stays at 3
-              |\b(?:(?P<stay>stays?|remains?|still)(?:\ at)?|to|is|are|makes?|making|gives?|becomes?
-                   |have|of|reach(?:es)?)\ )
+          | (?:\b(?:is|are)|(?=\ not))(?P<no>\ not|n't)?  # are vegetables
+            (?:\ also|\ an?)*\ (?P<kind>{KIND})
+          | (?P<out>\b(?:(?:do|does|is|are)(?:\ not|n't)\ (?:count|asked\ for)|skip|ignore)\b)
+          | (?:\b(?P<sum>{COUNT})|\b(?:count|asks?\ for|(?:number|count)\ of)(?:\ only|\ the)*)
+            \ (?P<goal>{KIND})  # 3 vegetables, count the vegetables
+          | (?P<all>\b(?:in\ (?:all|total|the\ end)|altogether|final)\b)
+          | (?:\b(?:total|count)(?:\ is)?\ )?  # 1 + 2 = 3, or: makes 3, the count stays at 3
+            (?:\b(?P<a>{COUNT})\ ?\+\ ?(?P<b>{COUNT})\ (?:=|is|are|equals|makes|gives)\s
+              |\b(?:(?P<stay>stays?|remains?|still(?:\ have)?)(?:\ at)?|to|is|are|makes?|making
+                   |gives?|becomes?|have|of|reach(?:es)?)\ )
             (?P<total>{COUNT})(?!\ ?\+|\ (?:{noun}|{KIND}))
         """
 
     def judge(self, claims):
         self.named = False  # whether this step names an item
         self.excluded = False  # whether it says that the item is not asked for
+        done = self.done
         for claim in claims:
             if claim["goal"] and not means(claim["goal"], self.asked):
                 yield f"the question asks for {self.asked}s, not '{claim['goal']}'"
@@ -143,19 +149,30 @@ class Checker:
                 yield from self.judge_kind(claim)
             elif claim["out"]:
                 self.excluded = True
-                if not self.pending or self.counts[self.done]:
-                    yield f"says '{claim[0]}' wrongly"
             elif claim["total"] or claim["sum"]:
                 yield from self.judge_total(claim)
-        if self.named and self.pending and not any(claim["kind"] for claim in claims):
+            elif claim["all"] and (self.pending or self.done < len(self.items)):
+                yield "stops before the last item"
+        if any(claim["out"] for claim in claims):
+            self.pending = False
+            if self.counts[self.done]:
+                yield "does not count what does"
+        says_kind = self.done > done and any(claim["kind"] for claim in claims)
+        if self.named and self.pending and not says_kind:
             yield "says nothing of it"
 
     def judge_item(self, claim):
         """The item has to be the next one, and the count of the last one has to be known."""
-        item = number(claim["n"] or "a"), claim["noun"].lower()
+        noun = claim["noun"].lower()
+        item = number(claim["n"]) if claim["n"] else self.numbers.get(noun), noun
+        if self.pending and item == self.items[self.done - 1]:
+            self.named = True  # once more: to count it
+            return
         self.done, reason = advance(self.items, self.done, item)
         if self.pending:
             yield "leaves the count open"
+        elif self.named:
+            yield "takes up two things"
         elif reason:
             yield f"'{claim[0]}' {reason}"
         self.named = True
@@ -185,7 +202,7 @@ class Checker:
         said = claim["total"] or claim["sum"]
         if number(said) != total:
             yield f"says {said}, but it is {total}"
-        sums_up = claim["sum"] or (done and not self.pending)
+        sums_up = claim["sum"] or not self.pending
         if sums_up and (self.pending or done < len(self.items)):
             yield "stops before the last item"
         miscounts = self.pending and not counts and not self.excluded

@@ -105,17 +105,20 @@ class Checker:
         self.seen = {start}
         town = any_of({start, goal}.union(*roads))
         self.claims = rf"""
-            \b(?:start|begin|am)(?:s|ing|ning)?\ (?:in|at|from)\ (?P<start>{town})  # start in Ash
+            \b(?:start|begin|am)(?:s|ing|ning)?\ (?:in|at|from)\ (?P<place>{town})  # start in Ash
           | \b(?:look(?:ing)?\ for|want\ to\ (?:reach|get\ to)|try(?:ing)?\ to\ reach|goal\ is)
             \ (?P<goal>{town})  # look for Fir
-          | \b(?:i|we)\ can(?P<cannot>\ not|not|'t|\ never)?\ get
-            \ from\ (?P<from>{town})\ to\ (?P<to>{town})  # I can get from Ash to Fir
-          | \bfrom\ (?P<x>{town}),?  # from Ash the road leads to Oak
-            \ (?:(?:the|a|one)\ road\ (?:leads|goes)
-                |(?:i|we)(?:\ can)?\ (?:go|move|travel|drive|get))(?:\ on)?\ to\ (?P<y>{town})
-          | (?P<dead>{town})\ (?:leads\ nowhere(?:\ new)?|is\ a\ dead\ end|has\ no
-            \ (?:(?:new|other|more|unseen|unvisited)\ )?(?:roads?|ways?)(?:\ left|\ out)?)\b
-          | \bback(?:track)?(?:ing)?\ to\ (?P<back>{town})  # back to Ash
+          | \b(?:(?:i|we)\ can|there\ is)(?:\ a)?(?P<cannot>\ not|not|'t|\ never|\ no)?
+            \ (?:get|way|path|route)\ from\ (?P<from>{town})\ to\ (?P<to>{town})  # I can get
+          | (?:\b(?:road\ )?from\ )?(?P<x>{town}),?  # from Ash the road leads to Oak
+            (?:\ (?:the|a|one)\ road\ (?:leads|goes)
+              |\ (?:i|we)(?:\ can)?\ (?:go|move|travel|drive|get|reach))?(?:\ on)?
+            \ (?:to\ |->\ |(?<=reach\ ))(?P<y>{town})
+          | (?:\bfrom\ )?(?P<dead>{town}),?\ (?:is\ a\ dead\ end
+            |(?P<lacks>leads\ nowhere|(?:has|there\ (?:is|are))\ no)
+             (?P<new>\ (?:new|other|more|unseen|unvisited|(?:road|way)s?\ left))?
+             (?:\ (?:road|way)s?)?(?:\ out)?)\b
+          | \b(?:back(?:track)?(?:ing)?|return(?:ing)?)\ to\ (?P<back>{town})  # back to Ash
           | (?P<none>\b(?:nowhere|nothing)(?:\ left)?\ to\ (?:go|turn)\ back\ to\b)
           | (?P<end>{town})\ (?:is|was|can|has)(?P<no>n't|not|\ not|'t|\ never)?(?:\ be|\ been)?
             \ (?:reached|(?P<un>un)?reachable)(?:\ from\ (?P<end_from>{town}))?  # Fir is reached
@@ -123,12 +126,16 @@ class Checker:
 
     def judge(self, claims):
         self.dead_end = None  # a town that this step leaves, until it says where to go back to
+        if sum(bool(claim["x"]) for claim in claims) > 1:
+            yield "takes two roads"
         for claim in claims:
-            start = claim["start"] or claim["from"] or claim["end_from"] or self.start
+            start = claim["from"] or claim["end_from"] or self.start
             goal = claim["goal"] or claim["to"] or claim["end"] or self.goal
             if (start, goal) != (self.start, self.goal):
                 yield f"'{claim[0]}': the question asks for {self.start} to {self.goal}"
             here = self.path[-1] if self.path else "its end"
+            if claim["place"] not in (None, here):
+                yield f"says '{claim[0]}', but the search is at {here}"
             if claim["x"]:
                 yield from self.judge_road(here, claim["x"], claim["y"])
             elif claim["dead"] or claim["back"] or claim["none"]:
@@ -161,6 +168,8 @@ class Checker:
         before = [claim["back"]] if claim["back"] else []  # nothing lies before the start
         if new or here == self.goal:
             yield f"says '{claim[0]}', but the way is not over"
+        elif claim["lacks"] and not claim["new"] and any(x == here for x, _ in self.roads):
+            yield f"{here} has a road"
         elif claim["dead"] and claim["dead"] != here:
             yield f"the search is at {here}, not {claim['dead']}"
         elif not claim["dead"] and self.path[-2:-1] != before:

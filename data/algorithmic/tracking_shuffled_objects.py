@@ -69,6 +69,7 @@ QUESTION = re.compile(
     Options:\n(?P<options>(?:\([A-Z]\)\ [^\n]+(?:\n|$))+)""",
     re.VERBOSE,
 )
+ORDINALS = "first second third fourth fifth sixth seventh".split()
 HOLDS = r"(?:^|, |and )(\w+) (?:is dancing with|is playing|has an?|gets) (.+?)(?=, |$)"
 SWAP = r"\b(\w+) and (\w+) (?:swap|switch|trade)\b"
 
@@ -78,7 +79,7 @@ class Checker:
 
     answers = r"\(?[A-Z]\b\)?"
 
-    def __init__(self, has, pairs, asked, letters):
+    def __init__(self, has, pairs, asked, letters, goods):
         self.asked = asked
         self.pairs = [set(pair) for pair in pairs]
         self.states = [has]  # states[i]: {person: thing} after i swaps
@@ -91,14 +92,16 @@ class Checker:
         name = any_of(has)
         thing = any_of(letters, "i")
         swap = r"(?:swap|switch|trade|exchange)(?:e?s|d|ed|ped)?\b"
+        goods = rf"(?:(?:\ their)?\ {goods})?"
         self.claims = rf"""
             (?P<a>{name})\ (?:and\ (?P<b>{name})\ {swap}  # Ann and Bob swap balls
-              |{swap}(?:\ \w+)?\ with\ (?P<b2>{name}))
-            (?:\ their)?(?:\ (?:balls|gifts|presents|books|partners|positions))?
-          | (?P<who>{name})\ (?P<last>finally\ |ends?\ (?:up\ )?)?(?:with  # Bob ends with the ball
-              |(?:now\ |then\ )?(?:has|holds|gets|got|plays
-                                  |is\ (?:now\ )?(?:playing|dancing\ with|holding)))
+              |{swap}{goods}\ with\ (?P<b2>{name})){goods}
+          | \bthe\ (?P<nth>{"|".join(ORDINALS)}|last)\ (?:swap|switch|trade|exchange)\b
+          | (?P<who>{name}):?(?P<last>\ finally|\ ends?(?:\ up)?)?  # Bob ends with the ball
+            (?:\ with|(?:\ now|\ then|\ still)?\ (?:has|holds|gets|got|plays
+              |is\ (?:now\ )?(?:playing|dancing\ with|holding|left\ with)))?
             (?:\ now)?(?:\ the|\ an?)?\ (?P<what>{thing})
+          | (?P<end>\b(?:in|at)\ the\ end(?:\ of\ the\ \w+)?\b)
           | (?:\boption\ )?\([A-Z]\)|\boption\ [A-Z]\b  # (C)
         """
 
@@ -106,22 +109,34 @@ class Checker:
         self.due = set()  # those who swapped and of whom the step has not said what they have
         self.swapped = False  # whether this step makes a swap
         for claim in claims:
-            if claim["a"]:
-                if self.due:
-                    yield "does not say who has what then"
-                self.due = {claim["a"], claim["b"] or claim["b2"]}
-                self.swapped = True
-                self.done, reason = advance(self.pairs, self.done, self.due)
-                if reason:
-                    yield f"'{claim[0]}' {reason}"
+            if claim["a"] or claim["nth"]:
+                yield from self.judge_swap(claim)
             elif claim["who"]:
                 yield from self.judge_thing(claim)
             elif self.done < len(self.pairs):
                 yield "stops before the last swap"
-            elif claim[0].rstrip(")")[-1].upper() != self.letter:
+            elif not claim["end"] and claim[0].rstrip(")")[-1].upper() != self.letter:
                 yield f"says {claim[0]}, but {self.states[-1][self.asked]} is ({self.letter})"
         if self.due:
             yield "does not say who has what then"
+
+    def judge_swap(self, claim):
+        """The swap, by its two or by its place in the order, has to be the next one."""
+        if claim["nth"]:
+            nth = claim["nth"].lower()
+            i = len(self.pairs) - 1 if nth == "last" else ORDINALS.index(nth)
+            pair = self.pairs[i] if i == self.done < len(self.pairs) else {nth}
+        else:
+            pair = {claim["a"], claim["b"] or claim["b2"]}
+        if self.due == pair:
+            return
+        self.done, reason = advance(self.pairs, self.done, pair)
+        if self.swapped:
+            yield "makes two swaps"
+        elif reason:
+            yield f"'{claim[0]}' {reason}"
+        self.due = pair
+        self.swapped = True
 
     def judge_thing(self, claim):
         """What somebody has has to be true after the swaps so far."""
@@ -151,7 +166,8 @@ def read_question(question):
     holders_known = {m["asked"]}.union(*pairs) <= set(has)
     if not pairs or not holders_known or not set(has.values()) <= set(letters):
         return None
-    return Checker(has, pairs, m["asked"], letters)
+    goods = re.findall(r"\w+", m["swaps"])[-1]  # what they swap
+    return Checker(has, pairs, m["asked"], letters, goods)
 
 
 FAMILY = Family("tracking_shuffled_objects", make, read_question, (3, 7), only_lengths=(3, 5, 7))

@@ -53,7 +53,7 @@ QUESTION = re.compile(
 )
 IS = r"(?:\b(?:is|was|must\ be)|'s)(?:\ not|n't)?"
 STATUS = rf"""(?:
-    lies | lied | (?:tells|told|speaks)\ the\ truth
+    lies | lied | (?:tells|told|speaks|must\ (?:tell|speak))\ the\ truth | must\ lie
   | (?:does|did)(?:\ not|n't)\ (?:lie|(?:tell|speak)\ the\ truth)
   | {IS}\ (?:lying|a\ liar|dishonest|untruthful|truthful|honest|a\ truth[- ]teller
             |telling\ (?:the\ truth|a\ lie))
@@ -82,12 +82,14 @@ class Checker:
         self.claims = rf"""
             (?P<speaker>{name})\ (?:says|said|claims|claimed|states)(?:\ that)?
               \ (?P<about>{name})\ (?P<quote>{STATUS})  # Bob says Ann lies
-          | (?:(?P<who>{name})|\b(?:he|she))\ (?P<status>{STATUS})  # Bob is honest
+          | (?P<given>\b(?:told|given|says|question)(?:\ that)?\ (?={name}))?  # we are told that
+            (?:(?P<who>{name})|\b(?:he|she))\ (?P<status>{STATUS})  # Bob is honest
           | (?P<verdict>{IS}\ (?:true|right|correct|false|wrong|incorrect|untrue|a\ lie)\b)
         """
 
     def judge(self, claims):
-        quoted, shown = len(self.quoted), len(self.shown)
+        shown_before = set(self.shown)
+        quoted = len(self.quoted)
         speaker = None  # of the last quotation in this step: who "he" is, and "that" their words
         for claim in claims:
             if claim["quote"]:
@@ -99,10 +101,19 @@ class Checker:
                 yield from self.judge_status(claim, claim["who"] or speaker)
             else:
                 yield f"'{claim[0]}': whose words?"
+        new = self.shown - shown_before
         if any(claim["status"] for claim in claims):
-            progress = len(self.shown) > shown
+            progress = bool(new)
         else:
             progress = len(self.quoted) > quoted
+        if len(self.quoted) > quoted + 1 or len(new) > 1:
+            yield "takes up two things"
+        elif len(new) == 1:
+            # What else it says of people has to be what the new status follows from.
+            whom, _ = self.said[min(new)]
+            others = {claim["who"] for claim in claims if claim["who"]} - new
+            if others - {whom}:
+                yield f"that {min(others)} comes in does not follow"
         sums_up = len(claims) == 1 and claims[0]["who"] == self.asked
         if claims and not progress and not sums_up:
             yield "gets no further"
@@ -112,6 +123,8 @@ class Checker:
         if affirms(claim["status"] or claim["verdict"]) != self.honest[who]:
             yield f"says '{claim[0]}', but {who} {VERB[self.honest[who]]}"
         whom, _ = self.said[who]
+        if claim["given"] and whom:
+            yield f"the question does not say '{claim[0]}'"
         if whom and who not in self.quoted:
             yield f"leaves out what {who} says"
         elif whom and self.said[whom][0] and whom not in self.shown:
