@@ -42,6 +42,7 @@ def traces(task, n, split="test", seed=0, lengths=None):
         yield GoldTrace(task, row["question"], row["trace"].split("\n\n"), updates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_gold_is_accepted(task):
     for split, seed, lengths in [
@@ -238,6 +239,7 @@ OPERATORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_mutations_are_caught(task):
     rng = random.Random(f"0/{task}")

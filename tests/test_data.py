@@ -140,6 +140,7 @@ def test_the_files_hold_the_rows_and_their_gold_signals(tmp_path, capsys):
     assert [(g["id"], g["signals"]) for g in gold] == [(row["id"], s) for row, s in pairs]
 
 
+@pytest.mark.slow
 def test_running_dry_is_said(tmp_path):
     with pytest.raises(ValueError, match="only"):
         list(prepare.generate("boolean_expressions", "test", 500, lengths=(3, 3)))

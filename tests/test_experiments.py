@@ -47,6 +47,7 @@ def read_rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_grid_goes_on_where_it_stopped_and_prints_a_table(tmp_path, capsys):
     plan, results = tmp_path / "plan.jsonl", tmp_path / "results.jsonl"
     decodings = {"gold": {"signals": "gold"}}
@@ -77,6 +78,7 @@ def test_grid_goes_on_where_it_stopped_and_prints_a_table(tmp_path, capsys):
     assert (tmp_path / "results.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_a_gate_chosen_on_validation_and_answers_judged_again(tmp_path, capsys, monkeypatch):
     plan, results = tmp_path / "plan.jsonl", tmp_path / "results.jsonl"
     decodings = {"gate": {"choose_tau": True}}
@@ -107,6 +109,7 @@ def test_a_gate_chosen_on_validation_and_answers_judged_again(tmp_path, capsys, 
         rescore.main([str(plan)])
 
 
+@pytest.mark.slow
 def test_a_failing_student_costs_no_finished_one(tmp_path, monkeypatch):
     """The one beside it finishes, no other is started, and its last line is reported."""
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
@@ -218,6 +221,7 @@ def wait_for(condition, seconds):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_grid_leaves_no_orphan(number, tmp_path):
@@ -357,6 +361,7 @@ def test_report_of_no_student(tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plan.jsonl", "results.png"]
 
 
+@pytest.mark.slow
 def test_the_committed_results_give_the_readmes_figures(tmp_path, capsys):
     for name in ("plan.jsonl", "results.jsonl"):
         (tmp_path / name).write_bytes((PLANS / name).read_bytes())

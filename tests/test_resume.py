@@ -75,6 +75,7 @@ def annotated(tmp_path):
     return tmp_path / "annotated.jsonl"
 
 
+@pytest.mark.slow
 # -------------------------------------------------------------------------------- stopped, resumed
 def test_resumed_is_uninterrupted(tmp_path, stop_in):
     """Model, both optimizers, data order, schedule and metrics.
@@ -124,6 +125,7 @@ def test_a_padded_vocabulary_stays_on_another_device(tmp_path, stop_in, monkeypa
     assert saved_step(tmp_path) == 12
 
 
+@pytest.mark.slow
 def test_evaluation_leaves_training_alone(tmp_path):
     often, never = tmp_path / "often", tmp_path / "never"
     run_to(often, "--max_steps", "12", "--eval_interval", "3")

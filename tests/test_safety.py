@@ -58,6 +58,7 @@ def outcome(reasoning):
     return reasoning.steps, reasoning.tokens, reasoning.finished, reasoning.answer
 
 
+@pytest.mark.slow
 # ------------------------------------------------------------------------- rows keep to themselves
 def test_an_answer_does_not_depend_on_its_neighbours(student, questions):
     def write(chosen):
@@ -236,6 +237,7 @@ def slow_scores(records):
     }
 
 
+@pytest.mark.slow
 def test_the_figures_by_a_slow_path(student, rows):
     result, records = evaluate(student, rows, batch_size=4, max_tokens=150)
     slow_records = [slow_record(student, row) for row in rows]

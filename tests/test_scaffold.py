@@ -121,6 +121,7 @@ def test_taxonomies_by_hand():
     assert classes_of(N_CLASSES) == [*range(N_CLASSES)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["conclusions", "pruned"])
 def test_views_do_not_depend_on_the_taxonomy(what):
     """Other labels, or none that mean anything, train on the same text."""
@@ -323,6 +324,7 @@ def test_how_answers_open(texts, answer, opening):
     assert answer_opening(traces) == opening
 
 
+@pytest.mark.slow
 def test_pruning_reads_what_is_left_anew(student):
     model, tokenizer = student.model, student.tokenizer
     flows = [
@@ -346,6 +348,7 @@ def cost_of(probs, signals):
     return -sum(math.log(p[s]) for p, s in zip(probs, signals, strict=False))
 
 
+@pytest.mark.slow
 def test_search_leaves_a_tried_flow_where_that_is_most_probable(student, monkeypatch):
     model, tokenizer = student.model, student.tokenizer
     questions = QUESTIONS[:1]
@@ -415,6 +418,7 @@ def test_vote_and_score_choose_by_hand(choose, answers, chosen, monkeypatch):
     assert best.tokens == 3 * 4
 
 
+@pytest.mark.slow
 # --------------------------------------------------------------------------------- signal sources
 def test_signal_sources(student):
     rows = [row for row, _ in prepare.rows(TASKS, "test", 8)]

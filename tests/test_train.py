@@ -51,6 +51,7 @@ def test_a_run_leaves_all_it_promises(trained):
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights(tmp_path):
     weights = []
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
@@ -117,6 +118,7 @@ def test_compiled_training_on_cuda(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["questions"] == 5
 
 
+@pytest.mark.slow
 # -------------------------------------------------------------------------------------- own traces
 def test_own_traces_from_annotation_to_evaluation(tmp_path, capsys):
     raw, annotated, out = tmp_path / "raw.jsonl", tmp_path / "annotated.jsonl", tmp_path / "out"
