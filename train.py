@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from annotate import describe
 from data.algorithmic import prepare
 from data.tools import parallel
+from data.tools.annotation_report import describe
 from data.tools.checkpoint import Student, load_run, load_student, restore
 from data.tools.display import show_reasoning
 from data.tools.evaluation import report

@@ -225,6 +225,9 @@ LATEX = [  # the same, where math-verify decides
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}", True),
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}2\\1\end{pmatrix}", False),
     (r"\frac{", "5", False),
+    # its verdicts, not ours: it drops units and the case of a letter
+    (r"10\sqrt{2}\text{ cm}", r"10\sqrt{2}\text{ m}", True),
+    (r"\Delta", r"\delta", True),
 ]
 
 BIG = "9" * 95  # an equation with two of them is just short enough to be read
@@ -416,8 +419,10 @@ def test_same_latex(given, right, expected):
 @needs_math_verify
 def test_a_slow_comparison_is_stopped(monkeypatch):
     assert same("x+1", "1+x", "math")
+    process = latex.verifier()
     monkeypatch.setattr(latex, "SECONDS", 0.5)
     assert not same("9^{9^{9}}", "5", "math")  # would take hours
+    assert process.poll() is not None and latex.verifier() is not process
     monkeypatch.undo()
     assert same("x+1", "1+x", "math")  # by another process
 

@@ -508,7 +508,7 @@ def edited(steps, edit):
 
 @pytest.mark.parametrize("task", CASES)
 def test_sneaky_traces_are_refused_and_other_words_accepted(task):
-    """Of the traces that were written to deceive or to vary, most are judged as they should be."""
+    """Traces that were written to deceive or to vary; the lists of those misjudged are short."""
     case = CASES[task]
     question, steps = case["question"], case["steps"]
     assert not any(check.check(question, steps))
@@ -517,9 +517,10 @@ def test_sneaky_traces_are_refused_and_other_words_accepted(task):
         traces = [edited(steps, {k: v for k, v in e.items() if k != "why"}) for e in edits]
         return [not any(check.check(question, trace)) for trace in traces]
 
-    wrong, right = accepted(case["wrong"]), accepted(case["right"])
-    assert sum(wrong) <= 0.15 * len(wrong)
-    assert sum(right) >= 0.8 * len(right)
+    assert not any(accepted(case["wrong"]))
+    assert all(accepted(case["right"]))
+    assert len(case["wrong_but_accepted"]) <= 0.15 * len(case["wrong"])
+    assert len(case["right_but_refused"]) <= 0.2 * len(case["right"] + case["right_but_refused"])
 
 
 def test_task_of():

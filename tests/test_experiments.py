@@ -87,7 +87,7 @@ def test_a_gate_chosen_on_validation_and_answers_judged_again(tmp_path, capsys, 
     plain, gate = read_rows(results)
     assert "tau" not in plain and 0 < gate["tau"] < 1
     path = traces_file(results, gate)
-    assert path.name == "a-b-gate-boolean_expressions-30-0.jsonl.gz"
+    assert path.name == "a, b+gate+boolean_expressions+30+0.jsonl.gz"
     records = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     assert gate["accuracy"] == sum(r["correct"] for r in records) / 2
     assert gate["gated"] == sum(r["gated"] for r in records) / 2
@@ -159,6 +159,27 @@ def test_seconds_to_answer_are_those_of_answering(method, monkeypatch, tmp_path)
     (tmp_path / "result.json").write_text(json.dumps(training))
     ((row, _),) = grid.question(StudentPlan("a", {}, 1, {"predicted": {}}), tmp_path)
     assert row["decoding_seconds"] == 5
+
+
+def test_the_gate_is_chosen_on_no_test_question(trained, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(grid, "choose_tau", lambda _, rows: seen.setdefault("val", rows) and 0.5)
+
+    def evaluate(_, rows, tau, **settings):
+        seen["test"], seen["tau"] = rows, tau
+        return dict.fromkeys([*grid.MEASURES, "answer_seconds"]), []
+
+    monkeypatch.setattr(grid, "evaluate", evaluate)
+    decodings = {"gate": {"choose_tau": True}}
+    flags = {"tasks": "object_counting", "n_train": 30, "seed": 0}
+    ((row, _),) = grid.question(StudentPlan("a", flags, 5, decodings), trained)
+    assert row["tau"] == seen["tau"] == 0.5
+    asked = [{r["question"] for r in seen[split]} for split in ("val", "test")]
+    assert len(asked[0]) == len(asked[1]) == 5 and not asked[0] & asked[1]
+
+    arm = {"arm": "a", **LINE, "flags": {"data": "mine.jsonl"}, "decodings": decodings}
+    with pytest.raises(UserError, match="decoding gate: choose_tau needs"):
+        grid.missing_students([arm], [])
 
 
 def test_the_embedded_teachers_questions():

@@ -116,6 +116,8 @@ OPERAND = r"(?:(?:\bnot\b|\()\ ?)*\b(?:true|false)\b"
 RUN = rf"""(?<!\()(?<!\(\ )(?<!\bnot\ )  # as long as it can be
     {OPERAND}(?:\ ?\)|\ ?\b(?:and|or)\b\ ?{OPERAND})*"""
 
+MOST_OPERATORS = 2  # that a step works out: "not False or False" is True
+
 
 class Checker:
     """Every step works out a genuine part of the expression and says what is left."""
@@ -150,7 +152,7 @@ class Checker:
             if claim["part"]:
                 part = tokens_of(claim["part"])
                 options = reduced(self.now, part)  # a part has to be an operand of its own
-                if sum(word in RANK for word in part) > 2:
+                if sum(word in RANK for word in part) > MOST_OPERATORS:
                     yield f"'{claim['part']}' is too much for one step"
                 elif not options:
                     yield f"'{claim['part']}' is no part to be worked out here"

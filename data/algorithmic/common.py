@@ -74,7 +74,7 @@ PLAIN_MARKS = str.maketrans("’‘“”−–—", "''\"\"---")
 
 
 def tidy(text):
-    """On one line, with plain quotes and dashes; an answer in tags becomes "answer X"."""
+    """On one line, with plain quotes, dashes and signs; an answer in tags becomes "answer X"."""
     text = re.sub("(?i)<answer>", " answer ", text.translate(PLAIN_MARKS))
     text = re.sub(r"(?i)\bplus\b", "+", re.sub(r"(?i)\bminus\b", "-", text))
     return " ".join(re.sub("(?i)</answer>", "", text).split())

@@ -88,7 +88,9 @@ VERDICT = re.compile(
     r"""
     (?: (?: so | thus | therefore | hence | well ) [, ]* )?
     ( yes | no | true | false )
-    (?= $ | [,.;:!—-] | [ ] (?: because | since | as | it | they | he | she )\b )  # not "no trees"
+    (?= $ | [,.;:!—-]
+      | [ ] (?: because | since | as | it | they | he | she )\b  # not "no trees"
+    )
     """,
     re.VERBOSE,
 )

@@ -170,7 +170,10 @@ def missing_students(lines, rows):
                 problem = "is there with other flags, questions or options; give it another name"
                 raise UserError(f"arm {student.arm}, decoding {decoding}: {problem}")
             if old is row:
-                read_options(options)
+                _, settings = read_options(options)
+                if settings["choose_tau"] and "data" in student.flags:
+                    problem = "choose_tau needs the embedded teacher's validation questions"
+                    raise UserError(f"decoding {decoding}: {problem}; give a tau")
             else:
                 del student.decodings[decoding]
     students = [student for student in students if student.decodings]
@@ -180,10 +183,9 @@ def missing_students(lines, rows):
 def run_student(student, results, lifeline, deadline, failures):
     """Have a worker train and question a student. Returns its rows as JSONL (str).
 
-    Its answers are copied to the folder traces beside the results.
-
-    There are none after the deadline, and once a student has failed: failures (list of str) says
-    why. lifeline: a pipe that is closed at the end of the grid, however it ends.
+    Its answers are copied to the folder traces beside the results. There are no rows after the
+    deadline, and once a student has failed: failures (list of str) says why. lifeline: a pipe that
+    is closed at the end of the grid, however it ends.
     """
     if failures or time.time() > deadline:
         return ""

@@ -10,10 +10,10 @@ A plan is a JSONL file. One line of it is an arm, and each (n_train, task, seed)
 other questions, by "split", "lengths" or the name of a JSONL "file".
 """
 
-import re
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from urllib.parse import quote
 
 from data.tools.files import read_jsonl
 from data.tools.flags import UserError
@@ -97,8 +97,9 @@ def results_file(plan_path):
 def traces_file(results, row):
     """Where the answers behind a row of the results are kept; `rescore` reads them."""
     flags = row["flags"]
-    name = f"{row['arm']} {row['decoding']} {flags['tasks']} {flags['n_train']} {flags['seed']}"
-    return results.with_name("traces") / (re.sub(r"\W+", "-", name) + ".jsonl.gz")
+    parts = row["arm"], row["decoding"], flags["tasks"], flags["n_train"], flags["seed"]
+    name = "+".join(quote(str(part), safe=" ,") for part in parts)  # no two rows share one
+    return results.with_name("traces") / f"{name}.jsonl.gz"
 
 
 def read_results(plan_path):

@@ -36,14 +36,17 @@ def main(argv=None):
     _, plan = parse_flags(RescoreConfig, argv, __doc__.split("\n")[0], PLAN)
     results = results_file(plan)
     rows = read_results(plan)
-    kept = [(row, traces_file(results, row)) for row in rows]
-    kept = [(row, path) for row, path in kept if path.exists()]
-    if not kept:
+    n_judged = 0
+    for row in rows:
+        del row["line"]
+        path = traces_file(results, row)
+        if path.exists():
+            rescore(row, path)
+            n_judged += 1
+    if not n_judged:
         raise UserError(f"{results.with_name('traces')}: no answers of {plan} are kept there")
-    for row, path in kept:
-        rescore(row, path)
-    write_jsonl(results, [{k: v for k, v in row.items() if k != "line"} for row in rows])
-    print(f"{results}: {len(kept)} of {len(rows)} rows judged again")
+    write_jsonl(results, rows)
+    print(f"{results}: {n_judged} of {len(rows)} rows judged again")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def judge_record(record):
     task, steps = record["task"], record["steps"]
     verdicts = judge(record["question"], [step["text"] for step in steps], task)
     record["correct"] = same(record["given"], record["answer"], task)
+    record["erroneous"] = None
     if verdicts is not None:
         record["erroneous"] = not record["correct"] or any(verdicts) or not verdicts
     for step, verdict in zip(steps, verdicts or [None] * len(steps), strict=True):
