@@ -17,6 +17,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from data.tools.muon import Muon
 from scaffold import NO_SIGNAL, SIGNALS
 
 
@@ -388,7 +389,7 @@ class GPT(nn.Module):
         """Muon for the matrices of the blocks, AdamW for all else (embeddings, heads, norms)."""
         matrices = [m.weight for m in self.blocks.modules() if isinstance(m, nn.Linear)]
         others = [p for p in self.parameters() if not any(p is m for m in matrices)]
-        muon = torch.optim.Muon(matrices, lr=muon_lr, momentum=0.95, weight_decay=0.0)
+        muon = Muon(matrices, lr=muon_lr)
         adamw = torch.optim.AdamW(
             others, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused
         )

@@ -9,6 +9,7 @@ import torch
 from data.algorithmic import prepare
 from data.benchmarks.answers import extract
 from data.tools.machine import flops_utilisation
+from data.tools.muon import Muon
 from model import GPT, KVCache, gpt_config
 from sample import generate, reason
 from scaffold import (
@@ -323,3 +324,21 @@ def test_flops_utilisation_of_gpt2s_shape(monkeypatch):
     assert flops_utilisation(model, tokens_per_second, 1024) == pytest.approx(0.4, abs=0.01)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
     assert flops_utilisation(model, 1e5, 1024) is None
+
+
+def test_muon_steps_as_torchs_does():
+    torch.manual_seed(0)
+    shapes = [(12, 8), (8, 8), (12, 8), (8, 20)]  # tall, square, wide; two of a shape
+    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    optimizers = [Muon(ours, lr=0.01), torch.optim.Muon(theirs, lr=0.01, weight_decay=0.0)]
+    for _ in range(3):
+        before = [p.detach().clone() for p in ours]
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+        for p, q, old in zip(ours, theirs, before, strict=True):
+            difference = (p - q).norm() / (q - old).norm()
+            assert difference < 0.05  # theirs rounds to bfloat16
