@@ -12,7 +12,16 @@ from data.algorithmic.check import task_of
 from data.algorithmic.common import write
 from data.tools.files import question_hash, read_jsonl
 from data.tools.flags import UserError
-from scaffold import RESPONSE, SIGNALS
+from scaffold import (
+    ADDITION,
+    CONCLUSION,
+    CONTRAST,
+    EXAMPLES,
+    REASONING,
+    RECALL,
+    RESPONSE,
+    SIGNALS,
+)
 
 TASKS = list(prepare.FAMILIES)
 FEW_ANSWERS = [  # yes or no, or the number of one of a few options
@@ -85,6 +94,37 @@ def test_gold_signals_do_not_hang_on_the_wording(task):
         problems.add((problem.question, tuple(signal for signal, _ in problem.steps)))
     assert len(wordings) == 5
     assert len(problems) == 1
+
+
+def read_lies(question, texts):
+    """The signals of a trace of web_of_lies, by its words: a lie turns, truths after it go on."""
+    is_true = [bool(re.search(" is (true|right|correct), so ", text)) for text in texts]
+    signals = [RECALL]
+    for i in range(1, len(texts) - 2):
+        confirms = ADDITION if is_true[i - 1] else REASONING
+        signals.append(confirms if is_true[i] else CONTRAST)
+    return [*signals, CONCLUSION, RESPONSE]
+
+
+def read_counting(question, texts):
+    """The signals of a trace of object_counting, by its words: a thing of another kind turns."""
+    asked = re.search("How many (.+) do I have", question)[1]
+    signals = [RECALL]
+    for item in texts[1:-2:2]:  # the step after it is its count
+        kind = re.search(r" (?:is an?|are) (.+?)\.", item)[1]
+        signals.append(ADDITION if len(signals) > 1 else EXAMPLES)
+        signals.append(REASONING if asked.startswith(kind) else CONTRAST)
+    return [*signals, CONCLUSION, RESPONSE]
+
+
+@pytest.mark.parametrize(
+    "task, read", [("web_of_lies", read_lies), ("object_counting", read_counting)]
+)
+def test_gold_signals_follow_from_the_text(task, read):
+    """The teacher's own signals are those that a reader of its words finds: no coin decides."""
+    for row, signals in prepare.generate(task, "train", 200):
+        texts = row["trace"].split("\n\n")
+        assert read(row["question"], texts) == signals, row
 
 
 FORMATS = {
