@@ -38,7 +38,7 @@ def generate(model, tokenizer, question, tau=0.0, max_tokens=1024):
 
     tau: the confidence below which the student stops reasoning and answers (the gate).
     """
-    prompt = tokenizer.encode(question.strip())
+    prompt = tokenizer.encode_question(question)
     room = min(max_tokens, model.config.block_size - len(prompt))  # tokens that may be written
     idx = prompt + [tokenizer.step_id]
     signals = [NO_SIGNAL] * len(idx)  # signals[t]: of the token that follows idx[t]
@@ -163,7 +163,7 @@ def reason(model, tokenizer, questions, method="scaffold", flows=None, **options
     """
     how = Decoding(**options)
     flows = flows or [[]] * len(questions)
-    prompts = [tokenizer.encode(q.strip()) for q in questions]
+    prompts = [tokenizer.encode_question(q) for q in questions]
     reasonings = [Reasoning() for _ in questions]
     active = list(range(len(questions)))
     while active:  # one pass; with prune, one for each stage
@@ -278,7 +278,7 @@ def evaluate(
 
     def answer(numbers):
         """Reasonings for row numbers; a question too long to read goes unanswered."""
-        lengths = {i: len(student.tokenizer.encode(rows[i]["question"].strip())) for i in numbers}
+        lengths = {i: len(student.tokenizer.encode_question(rows[i]["question"])) for i in numbers}
         short = [i for i in numbers if lengths[i] + 1 < student.model.config.block_size]
         questions = [rows[i]["question"] for i in short]
         found = ask(student, questions, [*map(flow, short)], k, choose, **options)

@@ -20,6 +20,7 @@ import tiktoken
 import torch
 
 from data.tools.flags import UserError
+from data.tools.hf_tokenizer import Vocabulary, parse_tokenizer, published_tokenizer
 from data.tools.terminal import paint
 
 
@@ -239,28 +240,40 @@ class Tokenizer:
     """A tiktoken.Encoding whose vocabulary is 256 bytes and the most frequent pieces of text.
 
     tiktoken looks a piece up before it merges bytes, so a list of pieces is a vocabulary, and the
-    bytes make it lossless. With pieces None it is GPT-2's BPE. Raises UserError where GPT-2's files
-    cannot be fetched.
+    bytes make it lossless. With pieces None it is GPT-2's BPE, with a str a published model's
+    tokenizer.json. Raises UserError where GPT-2's files cannot be fetched.
     """
 
     def __init__(self, pieces):
         self.pieces = pieces
-        if pieces is None:
+        if isinstance(pieces, str):
+            vocabulary = parse_tokenizer(pieces)
+        elif pieces is None:
             gpt2 = load_gpt2()
-            pattern, ranks = gpt2._pat_str, gpt2._mergeable_ranks
+            vocabulary = Vocabulary(gpt2._pat_str, gpt2._mergeable_ranks, space=" ")
         else:
-            pattern, ranks = PIECES, {bytes([b]): b for b in range(256)}
+            vocabulary = Vocabulary(PIECES, {bytes([b]): b for b in range(256)}, space=" ")
             for piece in pieces:
-                ranks.setdefault(piece.encode(), len(ranks))
-        self.step_id = max(ranks.values()) + 1
-        self.end_id = self.step_id + 1
-        self.vocab_size = self.end_id + 1
+                vocabulary.ranks.setdefault(piece.encode(), len(vocabulary.ranks))
+        n_texts = max(vocabulary.ranks.values()) + 1
+        self.step_id = vocabulary.added.setdefault(STEP, n_texts)
+        self.end_id = vocabulary.added.setdefault(END, n_texts + 1)
+        self.vocabulary = vocabulary
+        self.bos = vocabulary.bos  # ids in front of every question: one or none
+        self.text_ids = set(vocabulary.ranks.values())
         self.encoding = tiktoken.Encoding(
             "scaffold",
-            pat_str=pattern,
-            mergeable_ranks=ranks,
-            special_tokens={STEP: self.step_id, END: self.end_id},
+            pat_str=vocabulary.pattern,
+            mergeable_ranks=vocabulary.ranks,
+            special_tokens=vocabulary.added,
         )
+        self.vocab_size = self.encoding.n_vocab
+
+    @classmethod
+    def from_pretrained(cls, folder):
+        """The tokenizer.json in a published model's folder. Raises UserError."""
+        with published_tokenizer(folder, [STEP, END]) as text:
+            return cls(text)
 
     @classmethod
     def train(cls, texts, vocab_size):
@@ -274,13 +287,18 @@ class Tokenizer:
     def encode(self, text):
         """Token ids of a text. Text never becomes a special token, whatever it says.
 
-        A space goes in front, so that a word is the same token wherever it stands in its step.
+        Ours has a space in front, so that a word is the same token wherever it stands in its step.
         """
-        return self.encoding.encode_ordinary(" " + text)
+        return self.encoding.encode_ordinary(self.vocabulary.normalize(text))
+
+    def encode_question(self, question):
+        """Token ids of a question, as every trace and prompt begins."""
+        return self.bos + self.encode(question.strip())
 
     def decode(self, ids):
         """The text of token ids; special tokens are left out."""
-        return self.encoding.decode([i for i in ids if i < self.step_id]).removeprefix(" ")
+        text = self.encoding.decode([i for i in ids if i in self.text_ids])
+        return text.removeprefix(self.vocabulary.space)
 
 
 def load_gpt2():
@@ -311,7 +329,7 @@ def encode(trace, tokenizer, row=-1):
 
     The clone reads the same ids, and no signals.
     """
-    ids = tokenizer.encode(trace.question.strip()) + [tokenizer.step_id]
+    ids = tokenizer.encode_question(trace.question) + [tokenizer.step_id]
     signals = [NO_SIGNAL] * (len(ids) - 1)
     for i, step in enumerate(trace.steps):
         step_ids = tokenizer.encode(step.text) + [tokenizer.step_id]
