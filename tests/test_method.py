@@ -10,8 +10,8 @@ from data.algorithmic import prepare
 from data.benchmarks.answers import extract
 from data.tools.machine import flops_utilisation
 from data.tools.muon import Muon
-from model import GPT, KVCache, gpt_config
-from sample import generate, reason
+from model import GPT, GPTConfig, KVCache, ShortConv, gpt_config
+from sample import Decoding, generate, pick, reason
 from scaffold import (
     NO_SIGNAL,
     SIGNALS,
@@ -138,6 +138,16 @@ def test_clone_reads_no_signal(model, examples, tokenizer):
     assert torch.equal(grad, model.lm_head.weight.grad)
 
 
+def test_beta_is_none_of_the_clones(model, examples, tokenizer):
+    """Its loss is that of the text alone, with its whole weight."""
+    batch = collate(examples[:4], tokenizer)
+    idx, _, targets, signal_targets = batch
+    token_loss, _ = model(idx, None, targets, signal_targets)
+    (expected,) = torch.autograd.grad(token_loss / (targets >= 0).sum(), [model.norm.weight])
+    backward(model, [batch], TrainConfig(method="clone", beta=0.7), "cpu")
+    torch.testing.assert_close(model.norm.weight.grad, expected)
+
+
 def test_accumulated_gradients_equal_one_batch(model, examples, tokenizer):
     """Micro-batches of very different token counts weigh as much as their tokens."""
     eight = sorted(examples[:8], key=lambda e: len(e.ids))
@@ -215,6 +225,13 @@ def test_decoding_ends_and_samples_by_seed(model, traces, tokenizer):
     assert {step.signal for step in clone.steps} == {NO_SIGNAL}
 
 
+def test_top_k_samples_among_the_k_most_probable():
+    logits = torch.tensor([[3.0, 1.0, 2.0, 2.5]]).repeat(200, 1)  # (B, V)
+    for top_k, drawn in ((1, {0}), (2, {0, 3}), (0, {0, 1, 2, 3}), (9, {0, 1, 2, 3})):
+        how = Decoding(temperature=1.0, top_k=top_k, generator=torch.Generator().manual_seed(0))
+        assert set(pick(logits, how).tolist()) == drawn
+
+
 STRANGE_TEXTS = [
     "",
     " ",
@@ -232,6 +249,12 @@ def random_character(rng):
     """A character of ASCII, or of Unicode before or after the surrogates."""
     ranges = [(0x20, 0x7F), (0, 0xD800), (0xE000, 0x110000)]
     return chr(rng.randrange(*rng.choice(ranges)))
+
+
+def test_a_vocabulary_is_of_the_most_frequent_pieces_that_recur():
+    texts = ["often often twice", "often twice once"]
+    assert Tokenizer.train(texts, 300).pieces == [" often", " twice"]
+    assert Tokenizer.train(texts, 259).pieces == [" often"]  # after bytes and special tokens
 
 
 def test_text_round_trip_on_any_unicode(tokenizer):
@@ -311,6 +334,48 @@ def test_a_rounded_batch_has_the_losses_of_the_plain_one(examples, tokenizer):
     with torch.no_grad():
         for loss, rounded_loss in zip(model(*plain), model(*rounded), strict=True):
             torch.testing.assert_close(loss, rounded_loss, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("width, n_head", [(128, 4), (480, 15), (512, 8), (544, 17), (768, 12)])
+def test_heads_are_twice_as_wide_from_width_512_on(width, n_head):
+    """They have 32 channels, then 64, where these divide the width."""
+    assert gpt_config(2, 300, 1024, width).n_head == n_head
+
+
+@torch.no_grad()
+def test_the_short_convolution_by_hand():
+    """Row i of its weight weighs the token i + 1 places before."""
+    conv = ShortConv(GPTConfig(300, n_embd=1, conv_width=4))
+    conv.weight.copy_(torch.tensor([[0.1], [0.01], [0.001]]))
+    x = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1)
+    previous = torch.tensor([7.0, 8.0, 9.0]).view(1, 3, 1)
+    y, joined = conv(x, previous)
+    torch.testing.assert_close(y.flatten(), torch.tensor([1.987, 2.198, 3.219, 4.321]))
+    assert joined.flatten().tolist() == [7, 8, 9, 1, 2, 3, 4]
+
+
+def test_muon_has_the_matrices_of_the_blocks_and_adamw_all_else(model):
+    muon, adamw = model.optimizers(0.01, 0.003)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    found = []
+    for optimizer in (muon, adamw):
+        found.append([names[p] for group in optimizer.param_groups for p in group["params"]])
+    layers = ("attn.qkv", "attn.proj", "mlp.gate_up", "mlp.down")
+    matrices = {f"blocks.{i}.{layer}.weight" for i in range(2) for layer in layers}
+    assert set(found[0]) == matrices
+    assert sorted(found[0] + found[1]) == sorted(names.values())  # each of them once
+
+
+def test_a_new_student_knows_no_signal_and_the_question_never_has_one(examples, tokenizer):
+    """All signals start alike, as nothing; training moves them, but not the row of NO_SIGNAL."""
+    model = GPT(gpt_config(2, tokenizer.vocab_size, 1024))
+    embedding = model.signal_embedding.weight
+    assert not embedding.any()
+    backward(model, [collate(examples[:4], tokenizer)], TrainConfig(), "cpu")
+    for optimizer in model.optimizers(0.01, 0.003):
+        optimizer.step()
+    assert embedding[:NO_SIGNAL].any()
+    assert not embedding[NO_SIGNAL].any()
 
 
 def test_flops_utilisation_of_gpt2s_shape(monkeypatch):
