@@ -167,6 +167,17 @@ def test_gold_labels_are_the_teachers():
     assert flat_signals(annotated) != flat_signals(train_traces)
 
 
+@pytest.mark.parametrize("classes", [1, 3, N_CLASSES])
+def test_all_traces_have_the_classes_that_the_head_learns(classes):
+    """Those to train on and those to validate on."""
+    config = TrainConfig(tasks="web_of_lies", n_train=40, n_val=20, n_test=0, classes=classes)
+    data = prepare_data(config)
+    for examples in (data.examples, data.val_examples):
+        found = {signal for e in examples for signal in e.signals[e.loss_mask].tolist()}
+        assert found <= set(classes_of(classes))
+        assert classes < N_CLASSES or max(found) >= len(SIGNALS)  # some signals come again
+
+
 # ---------------------------------------------------------------------------- forms of conditioning
 @torch.no_grad()
 @pytest.mark.parametrize("form", FORMS)
@@ -272,6 +283,17 @@ def test_decoding_equals_the_naive_loop(form, tokenizer, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     two_rows = reason(model, tokenizer, questions, max_tokens=25, graph_rows=2)
     assert plain(two_rows) == expected
+
+
+def test_decoding_writes_as_far_as_the_naive_loop(tokenizer):
+    """Where the positions end before the answer does, both stop at the same token."""
+    torch.manual_seed(0)
+    block_size = 12 + max(len(tokenizer.encode(q)) for q in QUESTIONS[:3])
+    model = GPT(gpt_config(1, tokenizer.vocab_size, block_size)).eval()
+    expected = [generate(model, tokenizer, q, max_tokens=10**6) for q in QUESTIONS[:3]]
+    found = reason(model, tokenizer, QUESTIONS[:3], max_tokens=10**6)
+    assert not any(r.finished for r in found)
+    assert plain(found) == expected
 
 
 def test_gate_forces_one_last_answer_step(student):
@@ -402,13 +424,15 @@ def test_a_clone_samples_its_answers(student):
         ("vote", "7 3 7", "7"),
         ("vote", "3 7 7", "7"),
         ("vote", "7 3 5", "7"),  # the first of equals, the head's own flow
+        ("vote", "- - 7", "7"),  # no answer is none to vote for
         ("score", "7 3 7", "3"),
     ],
 )
 def test_vote_and_score_choose_by_hand(choose, answers, chosen, monkeypatch):
     def reasoning(answer, logp):
         step = Step(RESPONSE, f"The answer is {answer}.")
-        return Reasoning([step], [[0.1] * len(SIGNALS)], tokens=4, logp=logp, finished=True)
+        probs = [[0.1] * len(SIGNALS)]
+        return Reasoning([step], probs, tokens=4, logp=logp, finished=answer != "-")
 
     logps = (-4.0, -1.0, -9.0)
     draws = map(reasoning, answers.split(), logps)
