@@ -677,3 +677,11 @@ def test_annotate_reads_benchmarks_by_name(tmp_path, monkeypatch):
     for source, message in bad_sources:
         assert message in error_of(annotate.main, [source, str(tmp_path / "b.jsonl")])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "a.png"]
+
+
+def test_a_benchmarks_row_without_steps_is_left_out_and_counted(tmp_path, monkeypatch, capsys):
+    row = {"question": "How many?", "trace": "So 1 + 1 = 2.", "answer": "2"}
+    monkeypatch.setattr(prepare, "rows", lambda name, split: [row, {**row, "trace": ""}])
+    annotate.main(["gsm8k:train", str(tmp_path / "a.jsonl")])
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 1
+    assert "dropped 1: empty trace" in capsys.readouterr().out

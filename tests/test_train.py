@@ -100,6 +100,16 @@ def test_time_budget(tmp_path):
     assert (tmp_path / "ckpt.pt").exists()
 
 
+def test_no_step_is_larger_than_clip_allows(tmp_path):
+    """Scaled down to nothing, gradients leave the weights as they are."""
+    flags = "--n_train 60 --n_test 0 --clip 0 --max_steps 2".split()
+    train.main([*TINY, *flags, "--out_dir", str(tmp_path)])
+    metrics = read_jsonl(tmp_path / "metrics.jsonl")
+    losses = [m["token_loss"] for m in metrics if m["split"] == "val"]
+    assert len(losses) == 2
+    assert losses[0] == losses[1]
+
+
 def test_show_prints_an_encoded_example(tmp_path, capsys):
     train.main([*TINY, "--show", "1", "--out_dir", str(tmp_path)])
     out = capsys.readouterr().out
@@ -283,6 +293,7 @@ def test_one_question_interactive_and_side_by_side(trained, capsys, monkeypatch)
         ("Let me check: 3.", REASONING),
         ("The answer is 4.", RESPONSE),
         ("**Final Answer** 4", RESPONSE),
+        ("As a result, it is 4.", CONCLUSION),  # not "as", which is Reasoning
         ("- However, no.", CONTRAST),
         ("Wait—no", CONTRAST),
         ("Sometimes it rains.", None),
@@ -320,6 +331,39 @@ def test_annotation_near_its_design_targets():
     assert report["classifier_agreement"] > 0.5  # always the most frequent signal: about 0.25
     again, _ = annotate.annotate(rows[:50], weight=report["classifier"])
     assert again == annotated[:50]
+
+
+def test_bags_hold_the_words_after_the_keyword_and_the_signal_before():
+    """Each trace begins anew: its first step follows the question."""
+    rows = [{"trace": "So it is 1.\n\nBut it is 1.\n\nThe answer is 1.", "answer": "1"}] * 2
+    steps, _ = annotate.collect_steps(rows, [[], []])
+    words = "it is 1.", "it is 1.", "1."
+    before = "<question>", f"<{CONCLUSION}>", f"<{CONTRAST}>"
+    expected = [annotate.bag_of(*pair) for pair in zip(words, before, strict=True)]
+    assert steps.bags == expected * 2
+
+
+def test_the_classifier_learns_from_nine_tenths(monkeypatch):
+    trace = "\n\n".join(["So it is 1.", "But it is not."] * 10 + ["Hm.", "The answer is 1."])
+    steps, _ = annotate.collect_steps([{"trace": trace, "answer": "1"}] * 2, [[], []])
+    sizes = []  # of what it learns from
+
+    def fit(bags, labels):
+        sizes.append(len(labels))
+        return torch.zeros(annotate.BUCKETS, len(SIGNALS))
+
+    monkeypatch.setattr(annotate, "fit_classifier", fit)
+    annotate.fit_on_keywords(steps)
+    assert sizes == [38]  # of 42 steps with a keyword
+
+
+def test_a_row_of_the_confusion_is_a_signal_of_the_judge():
+    rows = [{"id": "a", "question": "q", "trace": "So 1.\n\nThe answer is 1.", "answer": "1"}]
+    _, report = annotate.annotate(rows, gold={"a": [CONTRAST, RESPONSE]}, labeler="keywords")
+    expected = torch.zeros(len(SIGNALS), len(SIGNALS), dtype=int)
+    expected[CONTRAST, CONCLUSION] = 1  # "So" says Conclusion
+    expected[RESPONSE, RESPONSE] = 1
+    assert report["confusion"].tolist() == expected.tolist()
 
 
 def test_keywords_are_judged_as_they_are():
