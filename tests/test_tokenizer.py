@@ -164,6 +164,7 @@ def swap_ids(file):
 BYTES = {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True}
 SPLIT = copy.deepcopy(FILES["qwen"]["pre_tokenizer"])
 SPLIT["pretokenizers"][0]["pattern"] = {"Regex": r"\p{L}+|\P{L}+"}
+END_LAST = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}, {}]}
 BERT = {"type": "BertProcessing", "sep": ["[SEP]", 1], "cls": ["[CLS]", 0]}
 SPACES = {"id": 601, "content": "  ", "special": False}
 REFUSED = [
@@ -179,6 +180,7 @@ REFUSED = [
     ("llama3", change("pre_tokenizer", "pretokenizers", 0, "behavior", "Removed"), "Removed"),
     ("smollm2", change("pre_tokenizer", "pretokenizers", 0, "individual_digits", False), "Digits"),
     ("gpt2", change("post_processor", BERT), "BertProcessing"),
+    ("gpt2", change("post_processor", END_LAST), "SpecialToken"),
     ("gpt2", lambda file: file["added_tokens"].append(SPACES), "white space"),
     ("gpt2", swap_ids, "order of their ids"),
     ("gpt2", lambda file: file["model"]["merges"].pop(), "merges"),

@@ -96,7 +96,7 @@ def parse_tokenizer(text):
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"a {model['type']} tokenizer; only byte-level BPE is known here")
     if normalizer not in (None, {"type": "NFC"}):
-        raise ValueError(f"normalizer {json.dumps(normalizer)} is not known here, only NFC")
+        raise ValueError(f"normalizer {json.dumps(normalizer)} is not known here")
     added = {token["content"]: token["id"] for token in file["added_tokens"]}
     if any(name.isspace() for name in added):
         raise ValueError("added tokens of white space are not known here")
@@ -120,12 +120,12 @@ def parse_tokenizer(text):
 
 
 def parts(component, members):
-    """The parts (list of dict) of a component of the file: of a sequence its members."""
+    """A component of the file as a list: a sequence's members, itself alone, or none."""
     return component.get(members, [component]) if component else []
 
 
 def split_pattern(pre_tokenizers):
-    """The regular expression that splits as they do. Raises ValueError where none does."""
+    """The regular expression that splits as they do. Raises ValueError."""
     match pre_tokenizers:
         case [{"type": "ByteLevel", "add_prefix_space": False, **rest}]:
             if rest.get("use_regex", True):
@@ -145,14 +145,10 @@ def split_pattern(pre_tokenizers):
 
 
 def save_tokenizer(tokenizer, folder):
-    """Write a published tokenizer (scaffold.Tokenizer) into a folder, as `transformers` reads it.
-
-    Raises UserError where the files cannot be written.
-    """
-    names = {number: name for name, number in tokenizer.vocabulary.added.items()}
-    end = names[tokenizer.end_id]
+    """Write a published Tokenizer as `transformers` reads it. Raises UserError."""
+    end = tokenizer.encoding.decode([tokenizer.end_id])
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "pad_token": end}
     if tokenizer.bos:
-        config["bos_token"] = names[tokenizer.bos[0]]
+        config["bos_token"] = tokenizer.encoding.decode(tokenizer.bos)
     write_text(Path(folder) / "tokenizer.json", tokenizer.pieces)
     write_text(Path(folder) / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
