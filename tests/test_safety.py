@@ -21,6 +21,7 @@ from data.tools.traces import to_trace
 from model import GPT, KVCache, gpt_config
 from sample import evaluate, reason
 from scaffold import (
+    CONCLUSION,
     CONTRAST,
     REASONING,
     RECALL,
@@ -181,6 +182,19 @@ def test_a_student_that_never_ends_is_stopped(tokenizer, questions, prune):
     for r in reason(model, tokenizer, questions, max_tokens=10**6, prune=prune):
         assert r.tokens <= block_size
         assert not r.finished
+
+
+@pytest.mark.parametrize("n_free", [20, 21])
+def test_conclusions_are_kept_as_far_as_they_fit(tokenizer, questions, n_free):
+    """Where each step is an empty conclusion, pruned text ends with the model's positions."""
+    torch.manual_seed(0)
+    prompt = tokenizer.encode(questions[0])
+    model = GPT(gpt_config(1, tokenizer.vocab_size, len(prompt) + n_free)).eval()
+    set_logit(model, tokenizer.step_id, 1e9)
+    options = {"flows": [[CONCLUSION] * n_free], "prune": True, "max_tokens": 10**6}
+    (r,) = reason(model, tokenizer, questions[:1], **options)
+    assert len(r.steps) == 10  # of two tokens each
+    assert not r.finished
 
 
 # ----------------------------------------------------------------------- figures are what they say

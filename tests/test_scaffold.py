@@ -13,7 +13,7 @@ from data.tools.batch import Reasoning
 from data.tools.evaluation import annotated_traces
 from data.tools.flags import UserError
 from model import GPT, gpt_config
-from sample import evaluate, generate, reason, search, signal_named
+from sample import evaluate, generate, push_alternatives, reason, search, signal_named
 from scaffold import (
     ADDITION,
     CONCLUSION,
@@ -404,6 +404,15 @@ def test_search_leaves_a_tried_flow_where_that_is_most_probable(student, monkeyp
         one_decision_away += [whole_flows[0][:j] + [other] for other in others]
     second_flow, _ = tries[1]
     assert second_flow == min(one_decision_away, key=lambda flow: cost_of(first.probs, flow))
+
+
+def test_a_flow_is_left_at_every_step_that_is_not_planned():
+    """Each flow that leaves it, with the probability of its signals."""
+    reasoning = Reasoning([Step(0, "a"), Step(1, "b")], [[0.7, 0.3], [0.4, 0.6]])
+    for n_planned, expected in ((0, {(1,): 0.3, (0, 0): 0.7 * 0.4}), (1, {(0, 0): 0.7 * 0.4})):
+        heap = []
+        push_alternatives(heap, reasoning, n_planned)
+        assert {tuple(flow): math.exp(-cost) for cost, flow in heap} == pytest.approx(expected)
 
 
 def test_a_clone_samples_its_answers(student):

@@ -366,6 +366,14 @@ def test_a_row_of_the_confusion_is_a_signal_of_the_judge():
     assert report["confusion"].tolist() == expected.tolist()
 
 
+def test_agreement_is_from_before_the_chat_model_overrules():
+    rows = [{"question": "q", "trace": "So 1.\n\nThe answer is 1.", "answer": "1"}]
+    signals = [CONTRAST, RESPONSE]
+    annotated, report = annotate.annotate(rows, llm=[signals], labeler="keywords")
+    assert [SIGNAL_NAMES.index(s["signal"]) for s in annotated[0]["steps"]] == signals
+    assert report["agreement"] == 0.5  # "So" says Conclusion
+
+
 def test_keywords_are_judged_as_they_are():
     """The last step hands over the answer whatever opens it; that is not the keyword's merit."""
     rows = [{"id": "a", "question": "q", "trace": "But no.\n\nSo the answer is 1.", "answer": "1"}]
