@@ -142,6 +142,24 @@ def test_pieces_and_saved_files_are_the_same_tokenizer(style, tokenizers, tmp_pa
             assert other.encode(text) == tokenizer.encode(text)
 
 
+def test_the_saved_configuration_names_the_special_tokens(style, tokenizers, tmp_path):
+    save_tokenizer(tokenizers[style], tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert config["eos_token"] == config["pad_token"] == END
+    begin = {"llama3": "<|begin_of_text|>"}.get(style)
+    assert config.get("bos_token") == begin
+
+
+def test_the_older_form_of_the_file_is_read(tokenizers, tmp_path):
+    """GPT-2's own says neither that it is a BPE nor use_regex, and its merges are strings."""
+    file = copy.deepcopy(FILES["gpt2"])
+    del file["model"]["type"], file["model"]["ignore_merges"], file["pre_tokenizer"]["use_regex"]
+    file["model"]["merges"] = [" ".join(merge) for merge in file["model"]["merges"]]
+    older = published(tmp_path, file)
+    for text in EXPECTED["texts"]:
+        assert older.encode(text) == tokenizers["gpt2"].encode(text)
+
+
 # --------------------------------------------------------------------------------------- refusals
 def change(*path):
     """A function that sets the value at a path of a file's keys: the last of the path."""
