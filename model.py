@@ -12,12 +12,16 @@ before that token. With "none" the student is never told a signal: the head is o
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
-from data.tools.muon import Muon
+from data.tools.kv_cache import LayerCache
+from data.tools.memory import LOGITS_AT_ONCE, loss_in_chunks
+from data.tools.pretrained import fill_weights, pretrained_folder, read_config, save_weights
 from scaffold import NO_SIGNAL, SIGNALS
 
 
@@ -30,7 +34,10 @@ class GPTConfig:
     n_kv_head: int = 4  # fewer than n_head: grouped-query attention
     n_embd: int = 128
     n_hidden: int = 352  # width of the SwiGLU
+    head_size: int = 0  # 0: n_embd / n_head
     rope_base: float = 10000.0
+    rope_scaling: tuple = ()  # Llama 3's: see `rope_frequencies`
+    norm_eps: float = 1e-6
     qk_norm: bool = True
     qkv_bias: bool = False
     tied: bool = True  # the LM head shares the weights of the token embedding
@@ -42,6 +49,13 @@ class GPTConfig:
     padding: int = 0  # rows of the embedding without a token: GPUs like matrices of round sizes
     answer_opening: tuple = ()  # ids with which a step begins that the gate forces to answer
     conv_width: int = 4  # tokens that the short convolution spans; 1: none, as in Llama
+    step_id: int = -2  # of <|step|>, see Tokenizer; below 0: from the end of the vocabulary
+    end_id: int = -1  # of <|end|>
+
+    def __post_init__(self):
+        self.head_size = self.head_size or self.n_embd // self.n_head
+        self.step_id %= self.vocab_size
+        self.end_id %= self.vocab_size
 
 
 def gpt_config(depth, vocab_size, block_size, width=0, **others):
@@ -65,59 +79,23 @@ def gpt_config(depth, vocab_size, block_size, width=0, **others):
     )
 
 
-# ------------------------------------------------------------------------------------------ cache
-class LayerCache(nn.Module):
-    """One layer's part of the KVCache: buffers with one row for each row of the batch."""
-
-    def __init__(self, c, batch_size, length, like):
-        super().__init__()
-        head_size = c.n_embd // c.n_head
-        keys = like.new_zeros(batch_size, c.n_kv_head, length, head_size)
-        self.register_buffer("k", keys)  # (B, nkv, L, hs)
-        self.register_buffer("v", torch.zeros_like(keys))  # (B, nkv, L, hs)
-        recent = like.new_zeros(batch_size, c.conv_width - 1, c.n_embd)
-        self.register_buffer("recent", recent)  # newest inputs of the short convolution
-
-
-class KVCache(nn.Module):
-    """Keys and values of the tokens so far; rows may be of different lengths.
-
-    Row b's token at position p sits in slot p. What lies beyond a row's length is masked until it
-    is overwritten. The cache grows as it is used, and attention reads as far as the longest row.
-
-    With static_length it has that many slots from the start, and all of them are read: a CUDA graph
-    must meet the same shapes in the same memory at every token. It is a module because
-    torch.compile takes a module's buffers to stay where they are.
-    """
-
-    def __init__(self, config, batch_size, like, static_length=0):
-        """like: a tensor of the device and dtype that the cache should have."""
-        super().__init__()
-        self.is_static = static_length > 0
-        layers = [
-            LayerCache(config, batch_size, static_length, like) for _ in range(config.n_layer)
-        ]
-        self.layers = nn.ModuleList(layers)
-        lengths = torch.zeros(batch_size, dtype=torch.long, device=like.device)
-        self.register_buffer("lengths", lengths)  # (B,) tokens of each row
-
-    def reserve(self, length, block=128):
-        """Make room for so many positions, block by block."""
-        missing = length - self.layers[0].k.size(2)
-        if missing > 0:
-            extra = -(-missing // block) * block
-            for layer in self.layers:
-                layer.k = F.pad(layer.k, (0, 0, 0, extra))
-                layer.v = F.pad(layer.v, (0, 0, 0, extra))
-
-    def keep(self, rows):
-        """Drop all rows but these (a mask or an index): a finished row costs nothing more."""
-        for module in self.modules():
-            for name, buffer in module.named_buffers(recurse=False):
-                setattr(module, name, buffer[rows])
-
-
 # ----------------------------------------------------------------------------------------- blocks
+def rope_frequencies(c):
+    """Radians by which each pair of channels of a head turns per position (hs / 2,).
+
+    Llama 3.1 was trained on short texts first. For long ones its rope_scaling (factor, low, high,
+    positions) slows what turns less than `low` times in the short texts' positions by the factor,
+    leaves what turns more than `high` times, and goes over from one to the other in between.
+    """
+    frequencies = c.rope_base ** (-torch.arange(0, c.head_size, 2) / c.head_size)
+    if not c.rope_scaling:
+        return frequencies
+    factor, low, high, positions = c.rope_scaling
+    turns = positions * frequencies / (2 * torch.pi)
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return frequencies * (kept + (1 - kept) / factor)
+
+
 def rotate(x, cos, sin):
     """Rotary position embedding (RoFormer) of x (B, nh, T, hs); cos, sin (B or 1, 1, T, hs / 2)."""
     a, b = x.chunk(2, dim=-1)
@@ -134,7 +112,8 @@ class ShortConv(nn.Module):
     def __init__(self, c):
         super().__init__()
         # Row i weighs the token i + 1 positions before.
-        self.weight = nn.Parameter(torch.zeros(c.conv_width - 1, c.n_embd))
+        weight = torch.zeros(c.conv_width - 1, c.n_embd)
+        self.weight = nn.Parameter(weight, requires_grad=c.conv_width > 1)
 
     def forward(self, x, previous):
         """x (B, T, C); previous (B, conv_width - 1, C): the inputs before it.
@@ -161,12 +140,12 @@ class Attention(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.n_head, self.n_kv_head = c.n_head, c.n_kv_head
-        self.head_size = c.n_embd // c.n_head
+        self.head_size = c.head_size
         n_all = c.n_head + 2 * c.n_kv_head
         self.qkv = nn.Linear(c.n_embd, n_all * self.head_size, bias=c.qkv_bias)
         self.proj = nn.Linear(c.n_head * self.head_size, c.n_embd, bias=False)
-        self.q_norm = nn.RMSNorm(self.head_size, eps=1e-6) if c.qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(self.head_size, eps=1e-6) if c.qk_norm else nn.Identity()
+        self.q_norm = nn.RMSNorm(self.head_size, eps=c.norm_eps) if c.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(self.head_size, eps=c.norm_eps) if c.qk_norm else nn.Identity()
 
     def forward(self, x, cos, sin, write=None):
         """x (B, T, C). write: a CacheWrite, or None to attend within x alone."""
@@ -203,10 +182,10 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     def __init__(self, c):
         super().__init__()
-        self.attn_norm = nn.RMSNorm(c.n_embd, eps=1e-6)
+        self.attn_norm = nn.RMSNorm(c.n_embd, eps=c.norm_eps)
         self.conv = ShortConv(c)
         self.attn = Attention(c)
-        self.mlp_norm = nn.RMSNorm(c.n_embd, eps=1e-6)
+        self.mlp_norm = nn.RMSNorm(c.n_embd, eps=c.norm_eps)
         self.mlp = SwiGLU(c)
 
     def forward(self, x, previous, cos, sin, write=None):
@@ -223,6 +202,8 @@ def summed_loss(head, hidden, targets, squared=False):
 
     hidden (B, T, C), targets (B, T). Cross-entropy, or the squared distance to the one-hot target.
     """
+    if targets.numel() * head.out_features > LOGITS_AT_ONCE:
+        return loss_in_chunks(summed_loss, head, hidden, targets, squared)
     if not hidden.is_cuda:  # only supervised positions; compiled code wants fixed shapes instead
         is_target = targets >= 0
         hidden, targets = hidden[is_target], targets[is_target]  # (N, C), (N,)
@@ -239,10 +220,10 @@ class GPT(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = c = config
-        self.step_id = c.vocab_size - 2  # <|step|>, see Tokenizer
+        self.recompute = False  # training: keep no block's inner states, make them anew
         self.embed = nn.Embedding(c.vocab_size + c.padding, c.n_embd)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.n_layer))
-        self.norm = nn.RMSNorm(c.n_embd, eps=1e-6)
+        self.norm = nn.RMSNorm(c.n_embd, eps=c.norm_eps)
         self.lm_head = nn.Linear(c.n_embd, c.vocab_size + c.padding, bias=False)
         if c.tied:
             self.lm_head.weight = self.embed.weight
@@ -254,10 +235,8 @@ class GPT(nn.Module):
         for block in self.blocks:  # every block starts as the identity
             nn.init.zeros_(block.attn.proj.weight)
             nn.init.zeros_(block.mlp.down.weight)
-        head_size = c.n_embd // c.n_head
         positions = torch.arange(-(-c.block_size // 64) * 64)  # as many as `collate` may pad to
-        frequencies = c.rope_base ** (-torch.arange(0, head_size, 2) / head_size)
-        angle = positions[:, None] * frequencies  # (block_size, hs / 2)
+        angle = positions[:, None] * rope_frequencies(c)  # (block_size, hs / 2)
         self.register_buffer("cos", angle.cos(), persistent=False)
         self.register_buffer("sin", angle.sin(), persistent=False)
 
@@ -277,14 +256,14 @@ class GPT(nn.Module):
         which it opens.
         """
         shifted = F.pad(signals[:, :-1], (1, 0), value=NO_SIGNAL)
-        return torch.where(idx == self.step_id, signals, shifted)
+        return torch.where(idx == self.config.step_id, signals, shifted)
 
     def embed_tokens(self, idx, input_signals=None):
         """Embeddings (B, T, C) of idx (B, T), with its signals where the form wants them there."""
         x = self.embed(idx)
         conditioning = self.config.conditioning
         if input_signals is not None and conditioning in ("input", "token"):
-            is_boundary = idx == self.step_id
+            is_boundary = idx == self.config.step_id
             hidden_from = is_boundary if conditioning == "input" else ~is_boundary
             x = x + self.signal_embedding(input_signals.masked_fill(hidden_from, NO_SIGNAL))
         return x * self.config.embed_scale
@@ -312,7 +291,8 @@ class GPT(nn.Module):
         x = self.embed_tokens(idx, input_signals)
         nothing = x.new_zeros(x.size(0), self.config.conv_width - 1, x.size(-1))
         for block in self.blocks:
-            x, _ = block(x, nothing, self.cos[:T], self.sin[:T])
+            forward = partial(checkpoint, block, use_reentrant=False) if self.recompute else block
+            x, _ = forward(x, nothing, self.cos[:T], self.sin[:T])
         return self.norm(x)
 
     def prefill(self, idx, lengths, cache, rows):
@@ -385,12 +365,29 @@ class GPT(nn.Module):
         signal_loss = summed_loss(self.signal_head, states, signal_targets, squared)
         return token_loss, signal_loss
 
-    def optimizers(self, muon_lr, adam_lr, fused=False):
-        """Muon for the matrices of the blocks, AdamW for all else (embeddings, heads, norms)."""
-        matrices = [m.weight for m in self.blocks.modules() if isinstance(m, nn.Linear)]
-        others = [p for p in self.parameters() if not any(p is m for m in matrices)]
-        muon = Muon(matrices, lr=muon_lr)
-        adamw = torch.optim.AdamW(
-            others, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused
-        )
-        return [muon, adamw]
+    # ---- published models
+    @classmethod
+    def from_pretrained(cls, path, tokenizer=None, **others):
+        """The published model (Qwen2, Qwen3, Llama) in a folder, or of this name on the Hub.
+
+        With a Tokenizer the model has a row for each of its tokens. others: fields of GPTConfig.
+        Until it is trained its token logits are the published ones, but for <|step|> and <|end|>.
+        Raises UserError for what is not there, damaged, or of an architecture not known here.
+        """
+        folder = pretrained_folder(path)
+        settings = read_config(folder)
+        n_rows, new_rows = settings["vocab_size"], []
+        if tokenizer:
+            settings["vocab_size"] = max(n_rows, tokenizer.vocab_size)
+            settings |= {"step_id": tokenizer.step_id, "end_id": tokenizer.end_id}
+            new_rows = [tokenizer.step_id, tokenizer.end_id]
+        model = cls(GPTConfig(**settings | others))
+        fill_weights(model, folder, n_rows, new_rows)
+        return model
+
+    def save_pretrained(self, folder):
+        """Write the backbone for `transformers`, and the two branches as signals.safetensors.
+
+        Raises UserError where no published architecture computes the same.
+        """
+        save_weights(self, folder)

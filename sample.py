@@ -322,7 +322,12 @@ class AnswerConfig:
 @dataclass
 class SampleConfig(AnswerConfig):
     ckpt: str = flag("out/ckpt.pt", "checkpoint of the student")
-    eval: str = flag("", "score the student on a JSONL file of question/answer or input/target")
+    eval: str = flag(
+        "",
+        "score the student on a JSONL file of question/answer or input/target, or on a "
+        "benchmark's split, as gsm8k:test",
+    )
+    n: int = flag(0, "with --eval: only so many of the questions, drawn by --seed; 0: all")
     tasks: str = flag("", "with --eval: only these tasks, comma-separated; empty: all")
     flow: str = flag(
         "", "signals of the first steps, as recall,reason,contrast; then the head decides"
@@ -347,12 +352,15 @@ def ask_question():
 def run_evaluation(config, student):
     """--eval: score the student on a file, write every trace, print the figures."""
     rows = read_questions(config.eval)
-    out = config.out or Path(config.ckpt).parent / f"eval-{Path(config.eval).stem}.jsonl"
+    name = Path(config.eval).stem.replace(":", "-")
+    out = config.out or Path(config.ckpt).parent / f"eval-{name}.jsonl"
     check_outputs([out], config.eval, config.ckpt)
     if config.tasks:
         rows = [row for row in rows if task_name(row) in config.tasks.split(",")]
         if not rows:
             raise UserError(f"{config.eval}: no question of the tasks {config.tasks}")
+    if 0 < config.n < len(rows):
+        rows = random.Random(config.seed).sample(rows, config.n)
     settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(AnswerConfig)}
     if config.tau_from:
         val_rows = read_questions(config.tau_from)

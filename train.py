@@ -12,6 +12,7 @@ traces.jsonl (every test answer).
 
 import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -23,19 +24,19 @@ import numpy as np
 import torch
 
 from data.algorithmic import prepare
-from data.tools import parallel
+from data.tools import initial, machine, memory, parallel
 from data.tools.annotation_report import describe
-from data.tools.checkpoint import Student, load_run, load_student, restore
+from data.tools.checkpoint import Student, load_run, load_student, restore, save_checkpoint
 from data.tools.display import show_reasoning
 from data.tools.evaluation import report
 from data.tools.figures import draw_annotation, draw_curves
 from data.tools.files import check_outputs, question_hash, write_jsonl, write_text
-from data.tools.flags import UserError, flag, parse_flags, run_program
+from data.tools.flags import UserError, as_flags, flag, parse_flags, run_program
 from data.tools.loading import load_data, relabel
-from data.tools.machine import flops_utilisation, lock_folder, pick_device, send, stop_requests
+from data.tools.optimizers import make_optimizers, set_learning_rates
 from data.tools.terminal import printable
 from data.tools.training_log import TrainLog, TrainState, fingerprint
-from model import GPT, gpt_config
+from model import GPT, GPTConfig, gpt_config
 from sample import ask, evaluate
 from scaffold import (
     N_CLASSES,
@@ -84,6 +85,11 @@ class TrainConfig:
     shuffle: bool = flag(False, "control: exchange the signals of all training steps")
     show: int = flag(0, "print so many encoded examples, masked text in grey, and stop")
     # ---- student
+    init: str = flag(
+        "",
+        "start from a student of ours (.pt), or a published Qwen2, Qwen3 or Llama (a folder, or "
+        f"its name on the Hub) with other defaults: {as_flags(initial.FINE_TUNING)}",
+    )
     method: str = flag(
         "scaffold",
         "learn signals and steps, or the same text without signals, the baseline",
@@ -111,6 +117,7 @@ class TrainConfig:
     block_size: int = flag(1024, "longest trace in tokens; longer ones drop", low=8, high=10**6)
     # ---- optimization
     max_steps: int = flag(3000, "optimizer steps", low=1)
+    epochs: float = flag(0.0, "passes over the traces, in place of --max_steps; 0: off")
     first_tasks: str = flag(
         "web_of_lies,object_counting", "tasks to learn first: they teach to copy names"
     )
@@ -118,15 +125,27 @@ class TrainConfig:
     minutes: float = flag(0.0, "train for so many minutes instead of --max_steps; 0: off")
     batch_size: int = flag(8, "traces in a micro-batch; more need more memory", low=1)
     accumulate: int = flag(1, "micro-batches in a step: larger batches, same memory", low=1)
-    muon_lr: float = flag(0.01, "peak learning rate of Muon (matrices of the blocks)")
+    muon_lr: float = flag(
+        0.01, "peak learning rate of Muon (matrices of the blocks); 0: AdamW alone"
+    )
     adam_lr: float = flag(0.003, "peak learning rate of AdamW (embeddings, heads, norms)")
+    head_lr: float = flag(
+        0.0, "with AdamW alone: its rate for the signals and both new tokens; 0: --adam_lr"
+    )
     warmup: float = flag(0.02, "share of the run in which the learning rate rises", high=1.0)
     decay: float = flag(0.5, "share of the run, its last, in which the rate falls to 0", high=1.0)
     clip: float = flag(1.0, "gradient norm above which a step is scaled down")
     eval_interval: int = flag(500, "steps between two validations, each with a checkpoint", low=1)
+    keep_best: bool = flag(False, "keep the student of the lowest validation loss, not the last")
     # ---- machine
     seed: int = flag(0, "seed of the initial weights and of the data", high=2**31)
     device: str = flag("auto", "auto takes a GPU if any", choices=("auto", "cuda", "mps", "cpu"))
+    weights: str = flag(
+        "float32",
+        "bfloat16 needs half the memory, but a step below 1/256 of a weight is lost",
+        choices=("float32", "bfloat16"),
+    )
+    recompute: bool = flag(False, "compute activations twice: far less memory, a third slower")
     compile: bool = flag(True, "torch.compile on CUDA: a slower start, faster steps")
     out_dir: str = flag("out", "folder for everything that is written")
     resume: bool = flag(False, "go on from --out_dir's checkpoint, which knows all other flags")
@@ -147,14 +166,15 @@ class Data:
     report: dict | None  # of the annotation; None where the data came annotated
 
 
-def prepare_data(config):
-    """Load, label and encode everything: the run's Data. Prints what it found."""
+def prepare_data(config, tokenizer=None):
+    """Load, label and encode everything: the run's Data. Prints what it found.
+
+    tokenizer: None for one that is built from the traces.
+    """
     traces, val_traces, test_rows, annotation = load_data(config)
     if annotation:
         print(describe(annotation))
-    if config.tokenizer == "gpt2":
-        tokenizer = Tokenizer(None)
-    else:
+    if tokenizer is None:
         texts = [" ".join([t.question, *(" " + step.text for step in t.steps)]) for t in traces]
         tokenizer = Tokenizer.train(texts, config.vocab_size)
     traces = [v for trace in traces for v in view(trace, config.view)]
@@ -194,13 +214,6 @@ def lr_multiplier(progress, config):
     return min(1.0, rise, fall)
 
 
-def set_learning_rates(optimizers, multiplier):
-    """Give every optimizer this multiple of its peak rate."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("peak_lr", group["lr"]) * multiplier
-
-
 def backward(forward, micro_batches, config, device, precision=None):
     """Add the gradients of one global batch. Returns its mean (L_token, L_signal), shape (2,).
 
@@ -227,13 +240,13 @@ def count_targets(micro_batches, device):
     """(tokens, signals) that are supervised in the global batch, as tensors; at least 1 each."""
     n_tokens = sum(int((targets >= 0).sum()) for _, _, targets, _ in micro_batches)
     n_signals = sum(int((targets >= 0).sum()) for _, _, _, targets in micro_batches)
-    counts = send(torch.tensor([n_tokens, n_signals]), device)
+    counts = machine.send(torch.tensor([n_tokens, n_signals]), device)
     return parallel.sum_over_processes(counts).clamp(min=1)
 
 
 def to_device(batch, config, device):
     """Move a batch; the clone gets no signals."""
-    idx, signals, targets, signal_targets = (send(x, device) for x in batch)
+    idx, signals, targets, signal_targets = (machine.send(x, device) for x in batch)
     return idx, signals if config.method == "scaffold" else None, targets, signal_targets
 
 
@@ -261,15 +274,18 @@ class Run:
         self.config, self.data, self.device = config, data, device
         is_cuda = device.type == "cuda"
         torch.manual_seed(config.seed)
-        self.model = build_model(config, data, is_cuda, checkpoint).to(device)
-        self.optimizers = self.model.optimizers(config.muon_lr, config.adam_lr, fused=is_cuda)
+        model = build_model(config, data, device, checkpoint)
+        self.model = model.to(device, getattr(torch, config.weights))
+        self.model.recompute = config.recompute
+        rates = config.muon_lr, config.adam_lr, config.head_lr
+        self.optimizers = make_optimizers(self.model, *rates, fused=is_cuda)
         self.state = TrainState(fingerprint(data.examples), parallel.WORLD)
         if checkpoint:
             restore(checkpoint, self.state, self.model, self.optimizers, config)
         self.log = TrainLog(config, self.state, device)
         self.easy_batches, self.all_batches = self.start_batches()
         self.forward = self.model
-        if config.compile and is_cuda:
+        if machine.can_compile(config.compile, device):
             torch.compiler.reset()  # what earlier runs of this process compiled counts to a limit
             self.forward = torch.compile(self.model, dynamic=True)
         is_partly_unused = config.method == "clone" or config.conditioning == "none"
@@ -306,25 +322,28 @@ class Run:
         return [e for part in drawn for e in part], micro_batches
 
 
-def build_model(config, data, is_cuda, checkpoint):
-    """The untrained student. A resumed run keeps its shape, whatever the device."""
+def build_model(config, data, device, checkpoint):
+    """The student as training finds it. A resumed run keeps its shape, whatever the device."""
     tokenizer, opening = data.tokenizer, answer_opening(data.traces)
-    padding = -tokenizer.vocab_size % 64 if is_cuda else 0
+    settings = {
+        "block_size": config.block_size,
+        "n_signals": max(config.classes, len(SIGNALS)),
+        "conditioning": config.conditioning,
+        "signal_loss": config.signal_loss,
+        "answer_opening": tuple(tokenizer.encode(opening)) if opening else (),
+    }
     if checkpoint:
-        padding = checkpoint["gpt"]["padding"]
-    gpt = gpt_config(
-        config.depth,
-        tokenizer.vocab_size,
-        config.block_size,
-        config.width,
-        padding=padding,
-        n_signals=max(config.classes, len(SIGNALS)),
-        conditioning=config.conditioning,
-        signal_loss=config.signal_loss,
-        answer_opening=tuple(tokenizer.encode(opening)) if opening else (),
-    )
-    model = GPT(gpt)
+        model = GPT(GPTConfig(**checkpoint["gpt"]))
+    elif config.init:
+        model = initial.load_model(config.init, tokenizer, settings)
+    else:
+        settings["padding"] = -tokenizer.vocab_size % 64 if device.type == "cuda" else 0
+        model = GPT(gpt_config(config.depth, tokenizer.vocab_size, width=config.width, **settings))
+    gpt = model.config
     millions = sum(p.numel() for p in model.parameters()) / 1e6
+    if config.init:
+        longest = max(len(e.ids) for e in data.examples)
+        print(memory.forecast(gpt, config, longest, device))
     shape = f"{gpt.n_layer} layers of {gpt.n_embd}, {gpt.n_head} heads"
     print(f"{config.method}: {millions:.2f}M parameters, {shape}")
     return model
@@ -334,11 +353,6 @@ def validate_and_save(run, is_stopping):
     """A checkpoint and, where the run is not in a hurry, a validation before it."""
     config, data, log = run.config, run.data, run.log
     log.check_finite(run.state.step)
-    if data.val_examples and not is_stopping and log.needs_validation():
-        forward = run.forward if parallel.WORLD == 1 else run.model
-        examples, tokenizer = data.val_examples, data.tokenizer
-        losses = validate(forward, examples, tokenizer, config, run.device, run.precision)
-        log.log_validation(losses)
     student = Student(
         model=run.model,
         tokenizer=data.tokenizer,
@@ -348,13 +362,20 @@ def validate_and_save(run, is_stopping):
         seen={question_hash(trace.question) for trace in data.traces},
         tokens_per_second=run.state.tokens_per_second,
     )
+    if data.val_examples and not is_stopping and log.needs_validation():
+        forward = run.forward if parallel.WORLD == 1 else run.model
+        examples, tokenizer = data.val_examples, data.tokenizer
+        losses = validate(forward, examples, tokenizer, config, run.device, run.precision)
+        log.log_validation(losses)
+        if config.keep_best and log.is_best():
+            save_checkpoint(Path(config.out_dir) / "best.pt", student, config, training={})
     log.save(student, run.optimizers)
 
 
 def train(run):
     """The training loop."""
     config, log = run.config, run.log
-    with stop_requests() as requests, log.bar:
+    with machine.stop_requests() as requests, log.bar:
         for step in itertools.count(run.state.step):
             progress = log.progress(step)
             is_last, must_stop = progress >= 1, log.must_stop(requests)
@@ -376,9 +397,10 @@ def train(run):
 
 def finish(run, start):
     """Figures, answers to the test questions, and result.json. start: when the run began."""
-    config, state, rows = run.config, run.state, run.data.test_rows
+    config, rows = run.config, run.data.test_rows
     out = Path(config.out_dir)
-    draw_curves(state.metrics, out / "curves.png")
+    initial.keep_best(out)
+    draw_curves(run.state.metrics, out / "curves.png")
     if run.data.report:
         draw_annotation(run.data.report, out / "annotation.png")
     student = load_student(out / "ckpt.pt", run.device)
@@ -386,20 +408,16 @@ def finish(run, start):
     if rows:
         result, records = evaluate(student, rows, compile=config.compile)
     write_jsonl(out / "traces.jsonl", records)
+    initial.export(student, out / "hf")
     for row in rows[:3]:
         question = row["question"]
         print("\n" + printable(f"{question}  (right: {row['answer']})"))
         print("\n".join(show_reasoning(ask(student, [question])[0], question)))
-    speed = student.tokens_per_second
+    speed = student.tokens_per_second / parallel.WORLD
     length = np.mean([len(e.ids) for e in run.data.examples])
-    validation = [m for m in state.metrics if m["split"] == "val"]
-    result |= {
-        "validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in validation],
-        "steps_per_second": state.step / max(state.seconds, 1e-9),
-        "tokens_per_second": speed,
+    result |= run.state.summary() | {
         "seconds": time.time() - start,
-        "steps": state.step,
-        "flops_utilisation": flops_utilisation(student.model, speed / parallel.WORLD, length),
+        "flops_utilisation": machine.flops_utilisation(student.model, speed, length),
         "parameters": sum(p.numel() for p in student.model.parameters()),
     }
     settings = {"config": asdict(config), "torch": torch.__version__}
@@ -411,12 +429,15 @@ def finish(run, start):
 def run_training(config, checkpoint=None):
     """Train a student and let it answer. checkpoint: where to go on from."""
     start = time.time()
-    device, why = pick_device(config.device)
+    device, why = machine.pick_device(config.device)
     parallel.start_processes(device)
     processes = f", {parallel.WORLD} processes" if parallel.WORLD > 1 else ""
     threads = torch.get_num_threads()
     print(f"device: {device} ({why}), {threads} threads, torch {torch.__version__}{processes}")
-    data = prepare_data(config)
+    data = prepare_data(config, initial.load_tokenizer(config, checkpoint))
+    if config.epochs:
+        per_step = config.batch_size * config.accumulate * parallel.WORLD
+        config.max_steps = math.ceil(config.epochs * len(data.examples) / per_step)
     if config.show:
         for example in data.examples[: config.show]:
             print(show(example, data.tokenizer), "\n")
@@ -428,30 +449,27 @@ def run_training(config, checkpoint=None):
         finish(run, start)
 
 
-def start_grid(config):
-    """Become the program that runs a plan of experiments."""
-    root = str(Path(__file__).parent)
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "data.experiments.grid", config.grid]
-    command += ["--minutes", str(config.minutes), "--reference", config.reference]
-    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})
-
-
 def main(argv=None):
-    (config,) = parse_flags(TrainConfig, argv, __doc__.split("\n")[0])
+    description = __doc__.split("\n")[0]
+    (config,) = parse_flags(TrainConfig, argv, description)
+    if initial.is_published(config.init):
+        (config,) = parse_flags(TrainConfig, argv, description, defaults=initial.FINE_TUNING)
     if parallel.WORLD > 1 and (config.grid or config.minutes):
         raise UserError("--grid and --minutes are for one process: leave them out under torchrun")
     if config.grid:
-        start_grid(config)
+        settings = ["--minutes", str(config.minutes), "--reference", config.reference]
+        machine.become_module("data.experiments.grid", config.grid, *settings)
     if config.width % 32:
         raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
     checkpoint = None
     if config.resume:
         config, checkpoint = load_run(config, sys.argv[1:] if argv is None else argv)
+    else:
+        initial.check(config.init, config.out_dir)
     out = Path(config.out_dir)
     check_outputs([out / name for name in FILES], config.data)
     is_silent = bool(parallel.RANK or config.show)
-    with nullcontext() if is_silent else lock_folder(out):
+    with nullcontext() if is_silent else machine.lock_folder(out):
         run_training(config, checkpoint)
 
 

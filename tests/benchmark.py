@@ -37,6 +37,7 @@ from annotate import annotate  # noqa: E402
 from data.algorithmic import prepare  # noqa: E402
 from data.tools.flags import flag, parse_flags  # noqa: E402
 from data.tools.machine import flops_utilisation, gpu_peaks, pick_device  # noqa: E402
+from data.tools.optimizers import make_optimizers, set_learning_rates  # noqa: E402
 from data.tools.traces import to_trace  # noqa: E402
 from model import GPT, gpt_config  # noqa: E402
 from sample import Decoding, decode, reason  # noqa: E402
@@ -45,7 +46,6 @@ from train import (  # noqa: E402
     TrainConfig,
     backward,
     lr_multiplier,
-    set_learning_rates,
     validate,
 )
 
@@ -291,7 +291,7 @@ class Benchmark:
         if adamw:
             optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)]
         else:
-            optimizers = model.optimizers(0.01, 0.003, fused=self.is_cuda)
+            optimizers = make_optimizers(model, 0.01, 0.003, fused=self.is_cuda)
         return Training(model, optimizers, self.batched, self.tokenizer, self.device, method)
 
     def gpt2(self, seed=0):
@@ -345,7 +345,7 @@ class Benchmark:
         config = gpt_config(4, self.tokenizer.vocab_size, 1024, conv_width=1)
         config.embed_scale = 1.0
         model = GPT(config).to(self.device)
-        optimizers = model.optimizers(0.01, 0.003, fused=self.is_cuda)
+        optimizers = make_optimizers(model, 0.01, 0.003, fused=self.is_cuda)
         training = Training(
             model, optimizers, self.batched, self.tokenizer, self.device, method="clone"
         )
@@ -466,7 +466,7 @@ def utilisation(gpt, tokenizer, device, pairs):
         ids = rng.integers(0, gpt.vocab_size - 2, T + 1)
         rows.append(Example(ids, np.zeros(T, dtype=np.int8)))
     batched = [rows[i : i + 8] for i in range(0, 80, 8)] * 20
-    optimizers = model.optimizers(0.01, 0.003, fused=device.type == "cuda")
+    optimizers = make_optimizers(model, 0.01, 0.003, fused=device.type == "cuda")
     training = Training(model, optimizers, batched, tokenizer, device)
     seconds, _, _ = paired(training.run, do_nothing, pairs)
     speed = 80 * T / seconds

@@ -1,6 +1,10 @@
+import os
+import signal
+
 import pytest
 import torch
 
+import train
 from annotate import annotate
 from data.algorithmic import prepare
 from data.tools.checkpoint import load_student
@@ -54,6 +58,25 @@ def model(tokenizer):
     with torch.no_grad():
         gpt.signal_embedding.weight[-1] = 0
     return gpt.eval()
+
+
+@pytest.fixture
+def stop_in(monkeypatch):
+    """A function: let the run be asked to stop while it is in its n-th step from here on."""
+    original = train.backward
+
+    def stop(n, number=signal.SIGTERM):
+        calls = []
+
+        def backward(*args):
+            calls.append(1)
+            if len(calls) == n:
+                os.kill(os.getpid(), number)
+            return original(*args)
+
+        monkeypatch.setattr(train, "backward", backward)
+
+    return stop
 
 
 TINY = (

@@ -8,9 +8,10 @@ import torch
 
 from data.algorithmic import prepare
 from data.benchmarks.answers import extract
+from data.tools.kv_cache import KVCache
 from data.tools.machine import flops_utilisation
-from data.tools.muon import Muon
-from model import GPT, GPTConfig, KVCache, ShortConv, gpt_config
+from data.tools.optimizers import Muon, make_optimizers
+from model import GPT, GPTConfig, ShortConv, gpt_config
 from sample import Decoding, generate, pick, reason
 from scaffold import (
     NO_SIGNAL,
@@ -315,7 +316,7 @@ def test_padding_of_the_vocabulary_is_never_written(examples, tokenizer):
     padding = -tokenizer.vocab_size % 64
     model = GPT(gpt_config(2, tokenizer.vocab_size, 1024, padding=padding)).eval()
     assert model.embed.weight.size(0) % 64 == 0
-    assert model.step_id == tokenizer.step_id
+    assert model.config.step_id == tokenizer.step_id
     idx, *_ = collate(examples[:2], tokenizer)
     with torch.no_grad():
         model.lm_head.weight[tokenizer.vocab_size :] = 100.0
@@ -355,7 +356,7 @@ def test_the_short_convolution_by_hand():
 
 
 def test_muon_has_the_matrices_of_the_blocks_and_adamw_all_else(model):
-    muon, adamw = model.optimizers(0.01, 0.003)
+    muon, adamw = make_optimizers(model, 0.01, 0.003)
     names = {parameter: name for name, parameter in model.named_parameters()}
     found = []
     for optimizer in (muon, adamw):
@@ -372,7 +373,7 @@ def test_a_new_student_knows_no_signal_and_the_question_never_has_one(examples, 
     embedding = model.signal_embedding.weight
     assert not embedding.any()
     backward(model, [collate(examples[:4], tokenizer)], TrainConfig(), "cpu")
-    for optimizer in model.optimizers(0.01, 0.003):
+    for optimizer in make_optimizers(model, 0.01, 0.003):
         optimizer.step()
     assert embedding[:NO_SIGNAL].any()
     assert not embedding[NO_SIGNAL].any()

@@ -49,25 +49,6 @@ def same_checkpoints(folder, other):
 
 
 @pytest.fixture
-def stop_in(monkeypatch):
-    """A function: let the run be asked to stop while it is in its n-th step from here on."""
-    original = train.backward
-
-    def stop(n, number=signal.SIGTERM):
-        calls = []
-
-        def backward(*args):
-            calls.append(1)
-            if len(calls) == n:
-                os.kill(os.getpid(), number)
-            return original(*args)
-
-        monkeypatch.setattr(train, "backward", backward)
-
-    return stop
-
-
-@pytest.fixture
 def annotated(tmp_path):
     """An annotated file of 60 traces."""
     rows, _ = annotate([row for row, _ in prepare.rows(["object_counting"], "train", 60)])

@@ -17,8 +17,9 @@ from data.algorithmic import prepare
 from data.algorithmic.check import check, task_of
 from data.benchmarks.answers import extract, same
 from data.tools.batch import graphed_step
+from data.tools.kv_cache import KVCache
 from data.tools.traces import to_trace
-from model import GPT, KVCache, gpt_config
+from model import GPT, gpt_config
 from sample import evaluate, reason
 from scaffold import (
     CONCLUSION,

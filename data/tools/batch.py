@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from data.benchmarks.answers import extract
 from data.tools.flags import UserError
-from model import KVCache
+from data.tools.kv_cache import KVCache
 from scaffold import CONCLUSION, NO_SIGNAL, Step, stands_for
 
 

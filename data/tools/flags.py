@@ -54,11 +54,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {one_line(message)} (see --help)\n")
 
 
-def parse_flags(config_class, argv, description, *positionals):
+def as_flags(values):
+    """A dict as it would be written on the command line."""
+    return " ".join(f"--{name}" if v is True else f"--{name} {v:g}" for name, v in values.items())
+
+
+def parse_flags(config_class, argv, description, *positionals, defaults=None):
     """Fill a dataclass, each field of which is a flag, from the command line.
 
-    Returns the dataclass, then the value of every Positional. A bad flag ends the program with
-    one line and exit code 2.
+    defaults: values (dict) in place of some of the dataclass's own. Returns the dataclass, then
+    the value of every Positional. A bad flag ends the program with one line and exit code 2.
     """
     formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = Parser(description=description, formatter_class=formatter, allow_abbrev=False)
@@ -66,6 +71,7 @@ def parse_flags(config_class, argv, description, *positionals):
         parser.add_argument(p.name, help=p.help, nargs=p.nargs)
     for f in dataclasses.fields(config_class):
         parser.add_argument(f"--{f.name}", default=f.default, **f.metadata)
+    parser.set_defaults(**defaults or {})
     values = vars(parser.parse_args(argv))
     positional_values = [values.pop(p.name) for p in positionals]
     return config_class(**values), *positional_values

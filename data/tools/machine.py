@@ -2,7 +2,10 @@
 
 import os
 import signal
+import sys
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -28,6 +31,24 @@ def pick_device(wanted="auto"):
     if wanted not in devices:
         raise UserError(f"--device {wanted}: torch finds no such device here; use --device auto")
     return torch.device(wanted), "asked for"
+
+
+def become_module(name, *args):
+    """Become the program `python -m name args` of this project."""
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", name, *args]
+    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})
+
+
+def can_compile(wanted, device):
+    """Should torch.compile be used? Only where it is wanted, on CUDA, and where Triton is."""
+    if not wanted or device.type != "cuda":
+        return False
+    if find_spec("triton"):
+        return True
+    print("torch.compile is left out: it needs Triton, which is not installed here")
+    return False
 
 
 # Dense bf16 FLOP/s and memory bytes/s, from the makers' data sheets (the fastest variant), by a

@@ -8,7 +8,7 @@ from scaffold import SIGNAL_NAMES, SIGNALS, Step, Trace, taxonomy
 
 def check_steps(row, path):
     """Raises UserError where the "steps" of a row are not what annotate.py writes."""
-    where, steps = f"{path}, line {row['line']}", row.get("steps")
+    where, steps = f"{path}, line {row.get('line', 1)}", row.get("steps")
     if not isinstance(steps, list) or not steps:
         raise UserError(f'{where}: no "steps"; run annotate.py on these traces first')
     for step in steps:
@@ -29,11 +29,12 @@ def to_trace(row, classes=None):
 
 
 def read_questions(path, annotated=False):
-    """Rows of a JSONL file with "question" and "answer"; annotated: they must have "steps", too.
+    """Rows of a JSONL file, or of a benchmark's split, with "question" and "answer".
 
-    BIG-Bench Hard's "input" and "target" become question and answer.
+    annotated: they must have "steps", too. BIG-Bench Hard's "input" and "target" become question
+    and answer.
     """
-    questions = read_jsonl(path, "question|input", "answer|target")
+    questions = load_rows(path, "question|input", "answer|target")
     for row in questions:
         if annotated or row.get("steps"):
             check_steps(row, path)

@@ -34,6 +34,16 @@ class TrainState:
     def tokens_per_second(self):
         return self.tokens / max(self.seconds, 1e-9)
 
+    def summary(self):
+        """What result.json says of the training; validation: [step, token loss, signal loss]."""
+        validation = [m for m in self.metrics if m["split"] == "val"]
+        return {
+            "validation": [[m["step"], m["token_loss"], m["signal_loss"]] for m in validation],
+            "steps_per_second": self.step / max(self.seconds, 1e-9),
+            "tokens_per_second": self.tokens_per_second,
+            "steps": self.step,
+        }
+
 
 def fingerprint(examples):
     parts = (e.ids.tobytes() + e.signals.tobytes() for e in examples)
@@ -128,6 +138,16 @@ class TrainLog:
         if self.config.method == "scaffold":
             text += f"signal loss {signal_loss:.4f}, "
         self.bar.write(text + f"{self.state.tokens_per_second:,.0f} tokens/s")
+
+    def is_best(self):
+        """Is the loss of the newest validation the lowest so far?"""
+        beta = self.config.beta if self.config.method == "scaffold" else 0.0
+        losses = [
+            (1 - beta) * m["token_loss"] + beta * m["signal_loss"]
+            for m in self.state.metrics
+            if m["split"] == "val"
+        ]
+        return losses[-1] == min(losses)
 
     def save(self, student, optimizers):
         """Write the checkpoint and the metrics, unless nothing is new since the run went on."""
