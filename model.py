@@ -6,9 +6,9 @@
     loss = (1 - beta) * L_token + beta * L_signal
 
 This is conditioning "embed", the paper's: for each signal a fixed bias on the logits. Two stronger
-forms let the backbone see the signal. "input" also adds the embedding to the step's input tokens;
-"token" adds it to the <|step|> that opens the step instead, and the head then reads the state
-before that token. With "none" the student is never told a signal: the head is only a second loss.
+forms let the backbone see the signal. "input" also adds the embedding to the step's input tokens.
+"token" adds it only to the <|step|> that opens the step; the signal head then reads the state one
+token earlier. With "none" the student is never told a signal: the head is only a second loss.
 """
 
 from dataclasses import dataclass
@@ -41,13 +41,14 @@ class GPTConfig:
     qk_norm: bool = True
     qkv_bias: bool = False
     tied: bool = True  # the LM head shares the weights of the token embedding
-    # sqrt(n_embd) as in Gemma: states of unit variance from embeddings that fit the head too.
+    # sqrt(n_embd) as in Gemma: the embeddings are small, as the LM head needs its weights to be,
+    # and this brings the states that they begin to a variance of 1.
     embed_scale: float = 128**0.5  # Llama: 1
     n_signals: int = len(SIGNALS)  # classes of the signal head
     conditioning: str = "embed"  # or "input", "token", "none": see above
     signal_loss: str = "ce"  # cross-entropy, or "mse": squared distance to the one-hot signal
     padding: int = 0  # rows of the embedding without a token: GPUs like matrices of round sizes
-    answer_opening: tuple = ()  # ids with which a step begins that the gate forces to answer
+    answer_opening: tuple = ()  # ids that open the answer which the gate forces
     conv_width: int = 4  # tokens that the short convolution spans; 1: none, as in Llama
     step_id: int = -2  # of <|step|>, see Tokenizer; below 0: from the end of the vocabulary
     end_id: int = -1  # of <|end|>
@@ -111,7 +112,7 @@ class ShortConv(nn.Module):
 
     def __init__(self, c):
         super().__init__()
-        # Row i weighs the token i + 1 positions before.
+        # Row i weighs the token i + 1 positions to the left.
         weight = torch.zeros(c.conv_width - 1, c.n_embd)
         self.weight = nn.Parameter(weight, requires_grad=c.conv_width > 1)
 
@@ -204,7 +205,7 @@ def summed_loss(head, hidden, targets, squared=False):
     """
     if targets.numel() * head.out_features > LOGITS_AT_ONCE:
         return loss_in_chunks(summed_loss, head, hidden, targets, squared)
-    if not hidden.is_cuda:  # only supervised positions; compiled code wants fixed shapes instead
+    if not hidden.is_cuda:  # drop unsupervised positions; compiled code wants fixed shapes instead
         is_target = targets >= 0
         hidden, targets = hidden[is_target], targets[is_target]  # (N, C), (N,)
     logits = head(hidden).float()
@@ -264,8 +265,8 @@ class GPT(nn.Module):
         conditioning = self.config.conditioning
         if input_signals is not None and conditioning in ("input", "token"):
             is_boundary = idx == self.config.step_id
-            hidden_from = is_boundary if conditioning == "input" else ~is_boundary
-            x = x + self.signal_embedding(input_signals.masked_fill(hidden_from, NO_SIGNAL))
+            untold = is_boundary if conditioning == "input" else ~is_boundary
+            x = x + self.signal_embedding(input_signals.masked_fill(untold, NO_SIGNAL))
         return x * self.config.embed_scale
 
     def condition(self, hidden, signals):
@@ -307,7 +308,8 @@ class GPT(nn.Module):
         cache.reserve(T)
         cache.lengths[rows] = lengths
         batch = torch.arange(B, device=idx.device)[:, None]  # (B, 1)
-        newest = lengths[:, None] + torch.arange(reach, device=idx.device)  # in the joined inputs
+        # In the joined inputs a token stands `reach` places further right than in idx.
+        newest = lengths[:, None] + torch.arange(reach, device=idx.device)
         positions = torch.arange(T, device=idx.device)
         for block, layer in zip(self.blocks, cache.layers, strict=True):
             write = CacheWrite(layer, rows[:, None], positions)

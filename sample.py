@@ -5,8 +5,9 @@
     python sample.py --eval data/algorithmic/test.jsonl     # accuracy, erroneous paths, signals
     python sample.py "..." --compare out/ckpt.pt clone/ckpt.pt
 
-`generate` is the method as simple as it can be. `decode` does the same for a batch with a cache,
-`reason` adds pruning, and `search` tries several flows of signals.
+`generate` is the method as simple as it can be. `decode` does the same for a batch with a cache.
+`reason` calls it, once more for each pruned stage; `search` calls that for several flows of
+signals; `evaluate` asks many questions.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from data.tools.display import show_reasoning, side_by_side, signal_named
 from data.tools.evaluation import annotated_traces, report, task_name
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
-from data.tools.machine import pick_device
+from data.tools.machine import can_compile, pick_device
 from data.tools.traces import read_questions
 from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, classes_of, stands_for
 
@@ -57,6 +58,7 @@ def generate(model, tokenizer, question, tau=0.0, max_tokens=1024):
             idx += opening
             signals += [RESPONSE] * len(opening)
             room -= len(opening)
+        # The <|step|> before `start` does not end it.
         while room and (len(idx) == start or idx[-1] not in (tokenizer.step_id, tokenizer.end_id)):
             hidden = read(model, idx, signals)[0, -1]  # (C,)
             logits = model.token_logits(hidden, torch.tensor(signals[-1]))  # (V,)
@@ -82,10 +84,10 @@ class Decoding:
     tau: float = 0.0  # the gate: below this confidence Response Generation is forced
     prune: bool = False  # once a step concludes, forget the steps before it
     temperature: float = 0.0  # of signals and text; 0 is greedy
-    top_k: int = 0  # sample among so many; 0: all
+    top_k: int = 0  # sample among the top_k most probable; 0: among all
     max_tokens: int = 1024  # of one answer
     generator: torch.Generator | None = None
-    graph_rows: int = 0  # CUDA: decode so many rows at a time, each token one CUDA graph
+    graph_rows: int = 0  # CUDA: rows of a batch whose every token is one CUDA graph; 0: no graph
 
 
 def pick(logits, how):
@@ -135,12 +137,12 @@ def decode(model, tokenizer, prompts, flows, method, how):
     planned = torch.tensor(planned, device=rows.token.device)
     opening = torch.tensor([*model.config.answer_opening, -1], device=rows.token.device)
     is_scaffold = method == "scaffold"
-    signal_in_token = model.config.conditioning == "token"  # the boundary's own token shows it
+    signal_in_token = model.config.conditioning == "token"
     while batch.refill():  # finished rows go out, waiting prompts come in
-        if is_scaffold and signal_in_token:
+        if is_scaffold and signal_in_token:  # the <|step|> to be read must carry the signal
             choose_signals(batch, model, planned, how)
         batch.read_token()
-        if is_scaffold and not signal_in_token:
+        if is_scaffold and not signal_in_token:  # the head needs the state of the <|step|>
             choose_signals(batch, model, planned, how)
         logits = model.token_logits(rows.hidden, rows.signal if is_scaffold else None).float()
         token = pick(logits, how)  # (B,)
@@ -188,10 +190,10 @@ def reason(model, tokenizer, questions, method="scaffold", flows=None, **options
 def search(model, tokenizer, questions, k, choose="vote", method="scaffold", **options):
     """Answer each question k times and keep one Reasoning.
 
-    The scaffold decodes k different flows of signals: first the head's own, then each time another
-    signal at one boundary of a flow tried before, where P(signals up to there) is highest. From
-    there on the head decides, so these need not be the k flows of highest P(whole flow), which only
-    decoding them would tell. The clone draws k samples.
+    The scaffold decodes k different flows of signals. First comes the head's own. Each next try
+    takes the most probable *beginning* of a flow that is not tried yet: a flow from before up to
+    one boundary, and another signal there; from there on the head decides. This may miss the most
+    probable whole flows. The clone draws k samples.
     choose: "vote" takes the most frequent answer (the first of equals), "score" the text with the
     highest mean log-probability of a token.
     """
@@ -257,7 +259,7 @@ def evaluate(
     options: the fields of Decoding. Raises UserError for signals that there are none of.
     """
     method, device = student.method, student.model.lm_head.weight.device
-    use_graphs = compile and device.type == "cuda"
+    use_graphs = can_compile(compile, device)
     options["generator"] = torch.Generator(device).manual_seed(seed)
     options["graph_rows"] = batch_size if use_graphs else 0
     traces = annotated_traces(student, rows) if method == "scaffold" else {}
@@ -285,7 +287,7 @@ def evaluate(
         by_row = dict(zip(short, found, strict=True))
         return [by_row.get(i, Reasoning()) for i in numbers]
 
-    # A graph's rows take up the next questions by themselves.
+    # With CUDA graphs `decode` fills the places of finished rows itself: it gets all questions.
     rows_at_once = max(1, len(rows)) if use_graphs else batch_size
     return evaluation.evaluate(student, rows, answer, traces, rows_at_once, options.get("tau", 0.0))
 
@@ -313,7 +315,7 @@ class AnswerConfig:
         "vote", "of k answers, the most frequent or the most probable", choices=("vote", "score")
     )
     temperature: float = flag(0.0, "of signals and text; 0: the most probable", high=100.0)
-    top_k: int = flag(0, "with --temperature: sample among so many; 0: among all")
+    top_k: int = flag(0, "with --temperature: sample among the most probable; 0: all")
     batch_size: int = flag(64, "questions decoded at a time; fewer need less memory", low=1)
     seed: int = flag(0, "seed of the sampling", high=2**31)
     compile: bool = flag(True, "with --eval on CUDA: torch.compile and CUDA graphs")
@@ -327,7 +329,7 @@ class SampleConfig(AnswerConfig):
         "score the student on a JSONL file of question/answer or input/target, or on a "
         "benchmark's split, as gsm8k:test",
     )
-    n: int = flag(0, "with --eval: only so many of the questions, drawn by --seed; 0: all")
+    n: int = flag(0, "with --eval: questions to draw from them (--seed); 0: all")
     tasks: str = flag("", "with --eval: only these tasks, comma-separated; empty: all")
     flow: str = flag(
         "", "signals of the first steps, as recall,reason,contrast; then the head decides"

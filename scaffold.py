@@ -31,11 +31,12 @@ class Signal:
     short: str  # for figures
     meaning: str  # what a step with this signal does; a chat model that labels steps reads it
     color: int  # ANSI colour on the terminal
-    keywords: str  # separated by |; a step that opens with one of them gets this signal
+    keywords: str  # separated by |; a step that opens with one has this signal; longest first
 
 
 # The seven signals of the paper (section 2.1). All code derives from this table: an eighth signal
-# is one more line at its end.
+# is one more line at its end. The embedded teacher uses it once a family writes it, and words.json
+# has openings for it.
 SIGNALS = [
     Signal(
         "Addition and Elaboration", "Addition", "adds a parallel or further fact", 36,
@@ -90,8 +91,9 @@ ADDITION, EXAMPLES, RECALL = signal_id("Addition"), signal_id("Examples"), signa
 CONTRAST, REASONING = signal_id("Contrast"), signal_id("Reasoning")
 CONCLUSION, RESPONSE = signal_id("Conclusion"), signal_id("Response")
 
-# What the head predicts is a class of a taxonomy: a signal, or in the finest taxonomy a signal that
-# comes for the first time in its trace (its index), or again (its index + len(SIGNALS)).
+# What the head predicts is a class. By default that is the index of a signal in the table. In the
+# finest taxonomy (--classes 14) a signal that comes again in its trace is a class of its own, its
+# index + len(SIGNALS).
 N_CLASSES = 2 * len(SIGNALS)
 NO_SIGNAL = N_CLASSES  # the question and the padding carry none
 
@@ -106,31 +108,32 @@ def stands_for(class_id, signal):
     return class_id % len(SIGNALS) == signal
 
 
-def taxonomy(signals, classes):
-    """The signals (list of int) of one trace in a taxonomy of so many classes.
+def taxonomy(signals, n_classes):
+    """The classes (list of int) of the steps of one trace, from their signals.
 
-    1: all alike. 3: go on, turn, close. len(SIGNALS): as they are. Twice as many: see N_CLASSES.
+    n_classes 1: all alike. 3: go on, turn, close, each by the index of one of its signals.
+    len(SIGNALS): as they are. Twice as many: see N_CLASSES.
     """
-    if classes == 1:
+    if n_classes == 1:
         return [REASONING] * len(signals)
-    if classes == 3:
+    if n_classes == 3:
         coarse = {CONTRAST: CONTRAST, CONCLUSION: RESPONSE, RESPONSE: RESPONSE}
         return [coarse.get(s, REASONING) for s in signals]
-    if classes == N_CLASSES:
+    if n_classes == N_CLASSES:
         return [s + len(SIGNALS) * (s in signals[:i]) for i, s in enumerate(signals)]
     return list(signals)
 
 
-def classes_of(classes):
-    """The classes (list of int) that steps can have in a taxonomy of so many."""
+def classes_of(n_classes):
+    """The classes (list of int) that steps can have in the taxonomy of n_classes."""
     every_signal_twice = [*range(len(SIGNALS)), *range(len(SIGNALS))]
-    return sorted(set(taxonomy(every_signal_twice, classes)))
+    return sorted(set(taxonomy(every_signal_twice, n_classes)))
 
 
 # ------------------------------------------------------------------------------------------ steps
 @dataclass(slots=True)
 class Step:
-    signal: int  # a class of the taxonomy
+    signal: int  # or the class that stands for it, see `taxonomy`
     text: str
 
 
@@ -141,7 +144,7 @@ class Trace:
     answer: str
     task: str = ""
     id: str = ""
-    n_context: int = 0  # so many of its first steps are read but not learned
+    n_context: int = 0  # its first n_context steps are read, but not learned
     has_answer: bool = True  # False: a stage that ends before the answer, see `view`
 
 
@@ -189,10 +192,10 @@ def steps_of(row):
 
 
 def view(trace, what):
-    """The traces to learn from in place of one trace (list); its signals are those of the table.
+    """The traces (list) to learn from in place of one trace, whose signals are no classes yet.
 
-    "all" of it; its "answer" only; its "conclusions" only, a short rationale; or "pruned": one
-    trace for each stage, that is, the steps up to a conclusion. Of the stages before only the
+    "all" of it; its "answer" only; its "conclusions" only, a short rationale; or "pruned", one
+    trace for each stage. A stage ends with a conclusion; of the stages before it only their
     conclusions are left, as context (section 2.3).
     """
     if what == "all":
@@ -219,7 +222,7 @@ def view(trace, what):
 
 
 def answer_opening(traces):
-    """The words before the answer that most traces share, as "The answer is"; "" where none do."""
+    """The most frequent words before the answer, as "The answer is"; "" where none come twice."""
     openings = Counter()
     for trace in traces:
         opening, found, _ = trace.steps[-1].text.rpartition(trace.answer)
@@ -239,9 +242,9 @@ PIECES = r"['’](?:s|t|re|ve|m|ll|d)\b| ?[^\W\d_]+| ?\d| ?[^\s\w]+| ?_+|\s+(?!\
 class Tokenizer:
     """A tiktoken.Encoding whose vocabulary is 256 bytes and the most frequent pieces of text.
 
-    tiktoken looks a piece up before it merges bytes, so a list of pieces is a vocabulary, and the
-    bytes make it lossless. With pieces None it is GPT-2's BPE, with a str a published model's
-    tokenizer.json. Raises UserError where GPT-2's files cannot be fetched.
+    A piece of the list is one token, and any other is spelt in bytes, so that every text comes
+    back. With pieces None it is GPT-2's BPE, with a str a published model's tokenizer.json. Raises
+    UserError where GPT-2's files cannot be fetched.
     """
 
     def __init__(self, pieces):
@@ -320,14 +323,14 @@ class Example:
 
     @property
     def loss_mask(self):
-        """(T,) True where the target is to be learned: not in the question."""
+        """(T,) True where the target is to be learned: not in the question. Also the clone's."""
         return self.signals != NO_SIGNAL
 
 
 def encode(trace, tokenizer, row=-1):
     """One Trace as an Example: see the picture at the top of this file.
 
-    The clone reads the same ids, and no signals.
+    The clone learns from the same Example; `to_device` keeps its signals from it.
     """
     ids = tokenizer.encode_question(trace.question) + [tokenizer.step_id]
     signals = [NO_SIGNAL] * (len(ids) - 1)
@@ -357,9 +360,9 @@ def encode_all(traces, tokenizer, block_size):
 def collate(examples, tokenizer, positions="boundary", multiple=1):
     """Pad a batch on the right. Returns idx, signals, targets, signal_targets, each (B, T).
 
-    In both targets -1 means: no loss here. positions: where the signal head learns, at the
-    "boundary", its one real prediction, or at "every" position of a step, as in the paper. T is
-    rounded up to a multiple, so that compiled code meets few shapes.
+    A target of -1 means: no loss here. positions: where the signal head learns, at the "boundary",
+    its one real prediction, or at "every" position of a step, as in the paper. T is rounded up to a
+    multiple, so that compiled code meets few shapes.
     """
     longest = max(len(e.signals) for e in examples)
     T = -(-longest // multiple) * multiple
@@ -381,7 +384,7 @@ def collate(examples, tokenizer, positions="boundary", multiple=1):
 def batches(examples, batch_size, rng, window=32):
     """One epoch: yields lists of examples, with little padding, in random order, none left out.
 
-    The examples are shuffled, then sorted by length within windows of so many batches; then the
+    The examples are shuffled, then sorted by length within windows of `window` batches; then the
     batches are shuffled. rng: a numpy Generator.
     """
     order = rng.permutation(len(examples))

@@ -83,7 +83,7 @@ class TrainConfig:
         choices=("annotated", "gold"),
     )
     shuffle: bool = flag(False, "control: exchange the signals of all training steps")
-    show: int = flag(0, "print so many encoded examples, masked text in grey, and stop")
+    show: int = flag(0, "examples to print as encoded, masked text in grey, and stop")
     # ---- student
     init: str = flag(
         "",
@@ -175,7 +175,7 @@ def prepare_data(config, tokenizer=None):
     if annotation:
         print(describe(annotation))
     if tokenizer is None:
-        texts = [" ".join([t.question, *(" " + step.text for step in t.steps)]) for t in traces]
+        texts = [" ".join([t.question, *(step.text for step in t.steps)]) for t in traces]
         tokenizer = Tokenizer.train(texts, config.vocab_size)
     traces = [v for trace in traces for v in view(trace, config.view)]
     val_traces = [v for trace in val_traces for v in view(trace, config.view)]
@@ -217,9 +217,9 @@ def lr_multiplier(progress, config):
 def backward(forward, micro_batches, config, device, precision=None):
     """Add the gradients of one global batch. Returns its mean (L_token, L_signal), shape (2,).
 
-    micro_batches: what `collate` returns, of this process. The summed losses of each are divided by
-    the supervised positions of the whole batch, in all processes: 1 x 8 traces is then 2 x 4, with
-    accumulation as with two processes.
+    forward: the model, maybe compiled. micro_batches: what `collate` returns, of this process. The
+    summed losses of each are divided by the supervised positions of the whole batch, in all
+    processes: 8 traces give the same gradient in one batch, in two micro-batches, in two processes.
     """
     n_tokens, n_signals = count_targets(micro_batches, device)
     beta = config.beta if config.method == "scaffold" else 0.0
@@ -231,7 +231,7 @@ def backward(forward, micro_batches, config, device, precision=None):
             token_loss = token_loss / n_tokens
             signal_loss = signal_loss / n_signals
         loss = (1 - beta) * token_loss + beta * signal_loss
-        (parallel.WORLD * loss).backward()  # the processes' gradients are averaged, not summed
+        (parallel.WORLD * loss).backward()  # DDP divides by WORLD, but n_tokens counts all
         total += torch.stack((token_loss, signal_loss)).detach()
     return parallel.sum_over_processes(total)
 
@@ -239,7 +239,7 @@ def backward(forward, micro_batches, config, device, precision=None):
 def count_targets(micro_batches, device):
     """(tokens, signals) that are supervised in the global batch, as tensors; at least 1 each."""
     n_tokens = sum(int((targets >= 0).sum()) for _, _, targets, _ in micro_batches)
-    n_signals = sum(int((targets >= 0).sum()) for _, _, _, targets in micro_batches)
+    n_signals = sum(int((signal_targets >= 0).sum()) for _, _, _, signal_targets in micro_batches)
     counts = machine.send(torch.tensor([n_tokens, n_signals]), device)
     return parallel.sum_over_processes(counts).clamp(min=1)
 
@@ -286,7 +286,7 @@ class Run:
         self.easy_batches, self.all_batches = self.start_batches()
         self.forward = self.model
         if machine.can_compile(config.compile, device):
-            torch.compiler.reset()  # what earlier runs of this process compiled counts to a limit
+            torch.compiler.reset()  # a process may compile only so often
             self.forward = torch.compile(self.model, dynamic=True)
         is_partly_unused = config.method == "clone" or config.conditioning == "none"
         self.forward = parallel.wrap(self.forward, is_partly_unused)
@@ -294,7 +294,10 @@ class Run:
         self.multiple = 64 if is_cuda else 1  # compiled code should meet few lengths
 
     def start_batches(self):
-        """Batches of the easy tasks, and of all; those that a resumed run has learned are gone."""
+        """Batches of --first_tasks, and of all tasks; a resumed run skips what it has learned.
+
+        Both draw from one generator: all easy batches are drawn before the first of the others.
+        """
         config, data = self.config, self.data
         first_tasks = config.first_tasks.split(",")
         easy = [e for e in data.examples if data.traces[e.row].task in first_tasks]
@@ -350,7 +353,7 @@ def build_model(config, data, device, checkpoint):
 
 
 def validate_and_save(run, is_stopping):
-    """A checkpoint and, where the run is not in a hurry, a validation before it."""
+    """A checkpoint and, unless the run is stopping, a validation before it."""
     config, data, log = run.config, run.data, run.log
     log.check_finite(run.state.step)
     student = Student(
@@ -382,7 +385,7 @@ def train(run):
             if is_last or must_stop or step % config.eval_interval == 0:
                 validate_and_save(run, must_stop)
             if must_stop:
-                log.stop()
+                raise log.stopped()
             if is_last:
                 break
             set_learning_rates(run.optimizers, lr_multiplier(progress, config))
@@ -454,18 +457,13 @@ def main(argv=None):
     (config,) = parse_flags(TrainConfig, argv, description)
     if initial.is_published(config.init):
         (config,) = parse_flags(TrainConfig, argv, description, defaults=initial.FINE_TUNING)
-    if parallel.WORLD > 1 and (config.grid or config.minutes):
-        raise UserError("--grid and --minutes are for one process: leave them out under torchrun")
+    initial.check(config)
     if config.grid:
         settings = ["--minutes", str(config.minutes), "--reference", config.reference]
         machine.become_module("data.experiments.grid", config.grid, *settings)
-    if config.width % 32:
-        raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
     checkpoint = None
     if config.resume:
         config, checkpoint = load_run(config, sys.argv[1:] if argv is None else argv)
-    else:
-        initial.check(config.init, config.out_dir)
     out = Path(config.out_dir)
     check_outputs([out / name for name in FILES], config.data)
     is_silent = bool(parallel.RANK or config.show)

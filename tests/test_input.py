@@ -27,6 +27,7 @@ from data.experiments import grid
 from data.tools.checkpoint import load_student
 from data.tools.files import read_jsonl
 from data.tools.flags import run_program
+from scaffold import SIGNALS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parent.parent
@@ -265,7 +266,7 @@ def test_malformed_annotations(rows, says, tmp_path, monkeypatch, capsys):
 
 WRONG_SIGNALS = [
     *(3, "12", {}, None),
-    *([7], [-1], [10**30], [1.5], [float("nan")], [float("inf")]),
+    *([len(SIGNALS)], [-1], [10**30], [1.5], [float("nan")], [float("inf")]),
     *(["1"], [None], [[1]]),
 ]
 GOLD = [  # the row of gold signals, what the message must name
@@ -276,7 +277,8 @@ GOLD = [  # the row of gold signals, what the message must name
     ({"id": "a"}, "must be a list"),
 ]
 GOLD += [
-    ({"id": "a", "signals": s}, "must be a list of numbers from 0 to 6") for s in WRONG_SIGNALS
+    ({"id": "a", "signals": s}, f"must be a list of numbers from 0 to {len(SIGNALS) - 1}")
+    for s in WRONG_SIGNALS
 ]
 
 

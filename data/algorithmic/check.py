@@ -3,14 +3,15 @@
 A family's `read` returns a checker of the question, see data/algorithmic/web_of_lies.py for one:
 
     answers        regex of all that may be handed over as the answer
-    claims         regex of all that a step may claim; its groups name the parts of a claim
+    claims         regex of all that a step may claim; its groups name the parts of a claim, and
+                   none is called "answer". It is read as re.VERBOSE and re.IGNORECASE
     judge(claims)  yields what is wrong with the claims (matches) of the next step
     conclude()     (the true answer, what the steps have not shown for it yet or "")
 
-A step takes one thing up: it is no leap. Between claims only neutral words may stand, which say
-nothing of amounts, ends or likeness, and no negation is one: what cannot be parsed counts as wrong,
-and so does a long step without a claim. After a wrong step the state is the true one again, as far
-as can be told.
+A step takes one thing up: it is no leap. Between claims only the neutral words of
+checker_words.json may stand, which say nothing of amounts, ends or likeness; no negation is one.
+What cannot be parsed counts as wrong, and so does a long step without a claim. After a wrong step
+the state is the true one again, as far as can be told.
 """
 
 import json

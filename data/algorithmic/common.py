@@ -23,8 +23,8 @@ class Problem:
 @dataclass(frozen=True)
 class Family:
     name: str
-    make: Callable  # (rng, length) -> Problem
-    read: Callable  # (question) -> a checker, see check.py; None where it is no such question
+    make: Callable  # (rng, length) -> Problem; bodies begin small, have no full stop, and use `say`
+    read: Callable  # (question) -> a new checker, see check.py; None where it is no such question
     lengths: tuple  # shortest and longest default length
     only_lengths: tuple = ()  # where only these lengths occur
     train_share: float = 1.0  # of the training rows, against 1 of another family

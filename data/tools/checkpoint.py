@@ -11,7 +11,7 @@ from data.tools.files import replacing
 from data.tools.flags import UserError
 from data.tools.terminal import first_line
 from model import GPT, GPTConfig
-from scaffold import Tokenizer
+from scaffold import NO_SIGNAL, Tokenizer
 
 FORMAT = 3  # of the checkpoint
 
@@ -78,6 +78,8 @@ def load_student(path, device):
     checkpoint = read_checkpoint(path)
     with blame_file(path):
         model = GPT(GPTConfig(**checkpoint["gpt"]))
+        if checkpoint["model"]["signal_embedding.weight"].size(0) != NO_SIGNAL + 1:
+            raise UserError(f"{path}: trained with other signals than scaffold.SIGNALS has")
         model.load_state_dict(checkpoint["model"])
         return Student(
             model=model.to(device).eval(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from data.tools.evaluation import judge
 from data.tools.flags import UserError
 from data.tools.terminal import paint, printable
-from scaffold import NO_SIGNAL, SIGNAL_NAMES, signal_of
+from scaffold import NO_SIGNAL, SIGNAL_NAMES, SIGNALS, signal_of
 
 
 def show_reasoning(reasoning, question, width=0):
@@ -51,8 +51,9 @@ def side_by_side(paths, students, reasonings, question):
 
 
 def signal_named(name):
-    """Index of the signal whose name contains this: "recall", "Contrast". Raises UserError."""
-    found = [i for i, s in enumerate(SIGNAL_NAMES) if name.strip().lower() in s.lower()]
+    """Index of the signal whose names contain this: "recall", "Contrast". Raises UserError."""
+    names = [f"{signal.name} {signal.short}".lower() for signal in SIGNALS]
+    found = [i for i, both in enumerate(names) if name.strip().lower() in both]
     if len(found) != 1:  # an empty name is in all of them
         count = "more than one" if found else "no"
         names = ", ".join(SIGNAL_NAMES)

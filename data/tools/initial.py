@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from data.tools import parallel
 from data.tools.checkpoint import read_checkpoint
 from data.tools.files import replacing
 from data.tools.flags import UserError
@@ -32,9 +33,14 @@ def is_published(init):
     return bool(init) and not init.endswith(".pt")
 
 
-def check(init, out_dir):
-    """Raise UserError where a run would overwrite what it starts from."""
-    if init and Path(init).resolve().is_relative_to(Path(out_dir).resolve()):
+def check(config):
+    """Raise UserError for flags that do not go together."""
+    init = config.init
+    if parallel.WORLD > 1 and (config.grid or config.minutes):
+        raise UserError("--grid and --minutes are for one process: leave them out under torchrun")
+    if config.width % 32:
+        raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
+    if init and Path(init).resolve().is_relative_to(Path(config.out_dir).resolve()):
         raise UserError(f"--init {init}: lies in --out_dir, which the run writes; name another")
 
 

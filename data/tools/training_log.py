@@ -163,9 +163,9 @@ class TrainLog:
             write_jsonl(folder / "metrics.jsonl", self.state.metrics)
         self.clock = time.time()  # validating and saving is no training
 
-    def stop(self):
-        """End the run with the command that goes on with it."""
+    def stopped(self):
+        """The KeyboardInterrupt that ends the run, with the command that goes on with it."""
         python = "python" if parallel.WORLD == 1 else "torchrun ..."
         command = f"{python} train.py --resume --out_dir {Path(self.config.out_dir)}"
         message = f"stopped after step {self.state.step}; go on with: {command}"
-        raise KeyboardInterrupt("" if parallel.RANK else message)
+        return KeyboardInterrupt("" if parallel.RANK else message)
