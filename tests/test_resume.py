@@ -56,8 +56,8 @@ def annotated(tmp_path):
     return tmp_path / "annotated.jsonl"
 
 
-@pytest.mark.slow
 # -------------------------------------------------------------------------------- stopped, resumed
+@pytest.mark.slow
 def test_resumed_is_uninterrupted(tmp_path, stop_in):
     """Model, both optimizers, data order, schedule and metrics.
 

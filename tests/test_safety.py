@@ -60,8 +60,8 @@ def outcome(reasoning):
     return reasoning.steps, reasoning.tokens, reasoning.finished, reasoning.answer
 
 
-@pytest.mark.slow
 # ------------------------------------------------------------------------- rows keep to themselves
+@pytest.mark.slow
 def test_an_answer_does_not_depend_on_its_neighbours(student, questions):
     def write(chosen):
         return reason(student.model, student.tokenizer, chosen, student.method, max_tokens=60)

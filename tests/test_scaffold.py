@@ -451,8 +451,8 @@ def test_vote_and_score_choose_by_hand(choose, answers, chosen, monkeypatch):
     assert best.tokens == 3 * 4
 
 
-@pytest.mark.slow
 # --------------------------------------------------------------------------------- signal sources
+@pytest.mark.slow
 def test_signal_sources(student):
     rows = [row for row, _ in prepare.rows(TASKS, "test", 8)]
     traces = annotated_traces(student, rows)

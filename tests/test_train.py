@@ -128,8 +128,8 @@ def test_compiled_training_on_cuda(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["questions"] == 5
 
 
-@pytest.mark.slow
 # -------------------------------------------------------------------------------------- own traces
+@pytest.mark.slow
 def test_own_traces_from_annotation_to_evaluation(tmp_path, capsys):
     raw, annotated, out = tmp_path / "raw.jsonl", tmp_path / "annotated.jsonl", tmp_path / "out"
     pairs = prepare.rows(["object_counting"], "train", 40)
