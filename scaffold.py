@@ -20,8 +20,12 @@ import tiktoken
 import torch
 
 from data.tools.flags import UserError
-from data.tools.hf_tokenizer import Vocabulary, parse_tokenizer, published_tokenizer
-from data.tools.terminal import paint
+from data.tools.hf_tokenizer import (
+    Vocabulary,
+    gpt2_vocabulary,
+    parse_tokenizer,
+    published_tokenizer,
+)
 
 
 # ---------------------------------------------------------------------------------------- signals
@@ -252,8 +256,7 @@ class Tokenizer:
         if isinstance(pieces, str):
             vocabulary = parse_tokenizer(pieces)
         elif pieces is None:
-            gpt2 = load_gpt2()
-            vocabulary = Vocabulary(gpt2._pat_str, gpt2._mergeable_ranks, space=" ")
+            vocabulary = gpt2_vocabulary()
         else:
             vocabulary = Vocabulary(PIECES, {bytes([b]): b for b in range(256)}, space=" ")
             for piece in pieces:
@@ -302,14 +305,6 @@ class Tokenizer:
         """The text of token ids; special tokens are left out."""
         text = self.encoding.decode([i for i in ids if i in self.text_ids])
         return text.removeprefix(self.vocabulary.space)
-
-
-def load_gpt2():
-    try:
-        return tiktoken.get_encoding("gpt2")
-    except Exception as e:  # tiktoken lets through whatever its download raised
-        problem = f"GPT-2's BPE files could not be fetched ({type(e).__name__})"
-        raise UserError(f"{problem}; set TIKTOKEN_CACHE_DIR to a folder with them") from None
 
 
 # --------------------------------------------------------------------------------------- encoding
@@ -395,22 +390,3 @@ def batches(examples, batch_size, rng, window=32):
         epoch += [by_length[k : k + batch_size] for k in range(0, len(by_length), batch_size)]
     for k in rng.permutation(len(epoch)):
         yield [examples[i] for i in epoch[k]]
-
-
-def show(example, tokenizer):
-    """One Example as text for the terminal.
-
-    Each signal has its colour, what the loss masks out is grey, and | marks every boundary.
-    """
-    special = {tokenizer.step_id: "|", tokenizer.end_id: END}
-    signals = [NO_SIGNAL, *example.signals]  # of the tokens themselves, not of their targets
-    parts = []
-    for i, token in enumerate(example.ids):
-        text = special.get(token) or tokenizer.encoding.decode([token])
-        color = 90 if signals[i] == NO_SIGNAL else signal_of(signals[i]).color
-        parts.append(paint(text, color))
-        opens = signals[i + 1] if i + 1 < len(signals) else NO_SIGNAL
-        if token == tokenizer.step_id and opens != NO_SIGNAL:
-            opened = signal_of(opens)
-            parts.append("\n" + paint(f"[{opened.name}]", opened.color))
-    return "".join(parts)

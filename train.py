@@ -27,7 +27,7 @@ from data.algorithmic import prepare
 from data.tools import initial, machine, memory, parallel
 from data.tools.annotation_report import describe
 from data.tools.checkpoint import Student, load_run, load_student, restore, save_checkpoint
-from data.tools.display import show_reasoning
+from data.tools.display import show, show_reasoning
 from data.tools.evaluation import report
 from data.tools.figures import draw_annotation, draw_curves
 from data.tools.files import check_outputs, question_hash, write_jsonl, write_text
@@ -46,7 +46,6 @@ from scaffold import (
     batches,
     collate,
     encode_all,
-    show,
     view,
 )
 

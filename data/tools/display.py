@@ -1,4 +1,4 @@
-"""What a student wrote, as lines for the terminal; and signals as a user names them."""
+"""Examples and what a student wrote, for the terminal; and signals as a user names them."""
 
 import itertools
 import shutil
@@ -8,7 +8,26 @@ from pathlib import Path
 from data.tools.evaluation import judge
 from data.tools.flags import UserError
 from data.tools.terminal import paint, printable
-from scaffold import NO_SIGNAL, SIGNAL_NAMES, SIGNALS, signal_of
+from scaffold import END, NO_SIGNAL, SIGNAL_NAMES, SIGNALS, signal_of
+
+
+def show(example, tokenizer):
+    """One Example as text for the terminal.
+
+    Each signal has its colour, what the loss masks out is grey, and | marks every boundary.
+    """
+    special = {tokenizer.step_id: "|", tokenizer.end_id: END}
+    signals = [NO_SIGNAL, *example.signals]  # of the tokens themselves, not of their targets
+    parts = []
+    for i, token in enumerate(example.ids):
+        text = special.get(token) or tokenizer.encoding.decode([token])
+        color = 90 if signals[i] == NO_SIGNAL else signal_of(signals[i]).color
+        parts.append(paint(text, color))
+        opens = signals[i + 1] if i + 1 < len(signals) else NO_SIGNAL
+        if token == tokenizer.step_id and opens != NO_SIGNAL:
+            opened = signal_of(opens)
+            parts.append("\n" + paint(f"[{opened.name}]", opened.color))
+    return "".join(parts)
 
 
 def show_reasoning(reasoning, question, width=0):

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import tiktoken
+
 from data.tools.files import write_text
 from data.tools.flags import UserError
 from data.tools.terminal import first_line
@@ -51,6 +53,16 @@ class Vocabulary:
         if self.missing:
             text = "".join(c for c in text if self.missing.isdisjoint(c.encode()))
         return self.space + text
+
+
+def gpt2_vocabulary():
+    """GPT-2's, with our space in front. Raises UserError where its files cannot be fetched."""
+    try:
+        gpt2 = tiktoken.get_encoding("gpt2")
+    except Exception as e:  # tiktoken lets through whatever its download raised
+        problem = f"GPT-2's BPE files could not be fetched ({type(e).__name__})"
+        raise UserError(f"{problem}; set TIKTOKEN_CACHE_DIR to a folder with them") from None
+    return Vocabulary(gpt2._pat_str, gpt2._mergeable_ranks, space=" ")
 
 
 @contextmanager
