@@ -1,0 +1,68 @@
+"""Pool the results of a class: does the scaffold beat cloning, over everybody's seeds?
+
+    python -m data.workshop.pool everybody/*/result.json
+
+Every run of train.py leaves a result.json. A pair is a scaffold and a clone of the same seed, tasks
+and number of traces; a run without its partner is left out, and named.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from data.experiments.report import interval
+from data.tools.flags import UserError, run_program
+
+MEASURES = ["accuracy", "erroneous_paths"]
+
+
+def read_pairs(paths):
+    """[{method: result}, ...] of the runs that have a partner. Raises UserError."""
+    pairs = defaultdict(dict)
+    for path in paths:
+        try:
+            result = json.loads(Path(path).read_text(encoding="utf-8"))
+            config = result["config"]
+            key = tuple(config[name] for name in ("tasks", "n_train", "max_steps", "depth", "seed"))
+            pairs[key][config["method"]] = result
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{path}: not a result.json of train.py") from None
+    for key, pair in pairs.items():
+        if len(pair) == 1:
+            print(f"without a partner: {next(iter(pair))}, seed {key[-1]}")
+    return [pair for pair in pairs.values() if len(pair) == 2]
+
+
+def draw(pairs, path):
+    """A line for each pair, from its clone to its scaffold."""
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, len(MEASURES), figsize=(9, 4))
+    for ax, measure in zip(axes, MEASURES, strict=True):
+        for pair in pairs:
+            values = [100 * pair[method][measure] for method in ("clone", "scaffold")]
+            ax.plot([0, 1], values, "o-", color="0.5", alpha=0.7)
+        ax.set_xticks([0, 1], ["clone", "scaffold"])
+        ax.set_xlim(-0.3, 1.3)
+        ax.set_ylabel(f"{measure.replace('_', ' ')} in %")
+    fig.tight_layout()
+    fig.savefig(path, dpi=150)
+
+
+def main(argv=None):
+    paths = sys.argv[1:] if argv is None else argv
+    pairs = read_pairs(paths)
+    if not pairs:
+        raise UserError("no pair of a scaffold and a clone; name the result.json of both")
+    for measure in MEASURES:
+        differences = [100 * (p["scaffold"][measure] - p["clone"][measure]) for p in pairs]
+        mean, half = interval(differences)
+        text = f"{mean:+.1f} ±{half:.1f}" if len(pairs) > 1 else f"{mean:+.1f}"
+        print(f"{measure.replace('_', ' ')}, scaffold minus clone, {len(pairs)} pairs: {text}")
+    draw(pairs, "pooled.png")
+    print("pooled.png: a line for each pair")
+
+
+if __name__ == "__main__":
+    run_program(main)
