@@ -28,6 +28,7 @@ from data.tools.evaluation import annotated_traces, report, task_name
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 from data.tools.machine import can_compile, pick_device
+from data.tools.report_page import write_page
 from data.tools.traces import read_questions
 from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, classes_of, stands_for
 
@@ -341,6 +342,7 @@ class SampleConfig(AnswerConfig):
     compare: tuple = flag((), "two checkpoints: show both students side by side", nargs=2)
     device: str = flag("auto", "auto takes a GPU if any", choices=("auto", "cuda", "mps", "cpu"))
     out: str = flag("", "with --eval: file to write; empty: eval-NAME.jsonl by the checkpoint")
+    html: str = flag("", "with --eval: a page of every answer to write")
 
 
 def ask_question():
@@ -355,8 +357,8 @@ def run_evaluation(config, student):
     """--eval: score the student on a file, write every trace, print the figures."""
     rows = read_questions(config.eval)
     name = Path(config.eval).stem.replace(":", "-")
-    out = config.out or Path(config.ckpt).parent / f"eval-{name}.jsonl"
-    check_outputs([out], config.eval, config.ckpt)
+    out = config.out or Path(config.ckpt).with_name(f"eval-{name}.jsonl")
+    check_outputs([out, config.html], config.eval, config.ckpt, config.tau_from)
     if config.tasks:
         rows = [row for row in rows if task_name(row) in config.tasks.split(",")]
         if not rows:
@@ -370,8 +372,10 @@ def run_evaluation(config, student):
     else:
         result, records = evaluate(student, rows, **settings)
     write_jsonl(out, records)
-    print(report({**result, "tokens_per_second": student.tokens_per_second}))
-    print(f"every trace with its verdicts: {out}")
+    print(report(result | {"tokens_per_second": student.tokens_per_second}))
+    print(f"traces with verdicts: {out}")
+    if config.html:
+        write_page(config.html, result, records, config.ckpt)
 
 
 def main(argv=None):
@@ -390,13 +394,13 @@ def main(argv=None):
     if config.eval:
         print(f"device: {device} ({why})")
         return run_evaluation(config, students[0])
-    options = {name: getattr(config, name) for name in ("tau", "prune", "temperature", "top_k")}
+    names = "k choose tau prune temperature top_k".split()
+    options = {name: getattr(config, name) for name in names}
     options["generator"] = torch.Generator(device).manual_seed(config.seed)
     for q in iter(ask_question, "") if question is None else [question]:
         if not q.strip():
             raise UserError("the question is empty")
-        settings = config.k, config.choose
-        reasonings = [ask(student, [q], [flow], *settings, **options)[0] for student in students]
+        reasonings = [ask(student, [q], [flow], **options)[0] for student in students]
         if config.compare:
             print(side_by_side(paths, students, reasonings, q))
         else:

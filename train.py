@@ -6,14 +6,13 @@
     python train.py --resume                                   # goes on after a stop, bit for bit
     torchrun --standalone --nproc_per_node=2 train.py          # data-parallel
 
-Writes to --out_dir: ckpt.pt, result.json, curves.png, annotation.png, metrics.jsonl and
-traces.jsonl (every test answer).
+Writes to --out_dir: ckpt.pt, result.json, curves.png, annotation.png, metrics.jsonl, traces.jsonl
+(every test answer) and report.html.
 """
 
 import itertools
 import json
 import math
-import os
 import sys
 import time
 from contextlib import nullcontext
@@ -34,6 +33,7 @@ from data.tools.files import check_outputs, question_hash, write_jsonl, write_te
 from data.tools.flags import UserError, as_flags, flag, parse_flags, run_program
 from data.tools.loading import load_data, relabel
 from data.tools.optimizers import make_optimizers, set_learning_rates
+from data.tools.report_page import PICTURES, write_page
 from data.tools.terminal import printable
 from data.tools.training_log import TrainLog, TrainState, fingerprint
 from model import GPT, GPTConfig, gpt_config
@@ -49,7 +49,7 @@ from scaffold import (
     view,
 )
 
-FILES = ["ckpt.pt", "metrics.jsonl", "traces.jsonl", "result.json", "curves.png", "annotation.png"]
+FILES = ["ckpt.pt", "metrics.jsonl", "traces.jsonl", "result.json", "report.html", *PICTURES]
 
 
 @dataclass
@@ -398,17 +398,14 @@ def train(run):
 
 
 def finish(run, start):
-    """Figures, answers to the test questions, and result.json. start: when the run began."""
+    """Figures, test answers, result.json and the page. start: when the run began."""
     config, rows = run.config, run.data.test_rows
     out = Path(config.out_dir)
     initial.keep_best(out)
     draw_curves(run.state.metrics, out / "curves.png")
-    if run.data.report:
-        draw_annotation(run.data.report, out / "annotation.png")
+    draw_annotation(run.data.report, out / "annotation.png")
     student = load_student(out / "ckpt.pt", run.device)
-    result, records = {"tasks": {}}, []
-    if rows:
-        result, records = evaluate(student, rows, compile=config.compile)
+    result, records = evaluate(student, rows, compile=config.compile)
     write_jsonl(out / "traces.jsonl", records)
     initial.export(student, out / "hf")
     for row in rows[:3]:
@@ -425,7 +422,7 @@ def finish(run, start):
     settings = {"config": asdict(config), "torch": torch.__version__}
     write_text(out / "result.json", json.dumps(result | settings, indent=1))
     print("\n" + report(result))
-    print(f"checkpoint, figures, traces and result: {out}{os.sep}")
+    write_page(out / "report.html", result, records, out / "ckpt.pt")
 
 
 def run_training(config, checkpoint=None):
@@ -465,7 +462,7 @@ def main(argv=None):
         config, checkpoint = load_run(config, sys.argv[1:] if argv is None else argv)
     out = Path(config.out_dir)
     check_outputs([out / name for name in FILES], config.data)
-    is_silent = bool(parallel.RANK or config.show)
+    is_silent = parallel.RANK or config.show
     with nullcontext() if is_silent else machine.lock_folder(out):
         run_training(config, checkpoint)
 

@@ -21,8 +21,11 @@ def draw_annotation(report, path):
     """Draw how signals follow one another and, where a judge named them too, both names.
 
     report: what annotate.annotate returns, with counts "transitions" (S + 1, S), whose last row is
-    the question's, and perhaps "confusion" (S, S); S = len(SIGNALS).
+    the question's, and perhaps "confusion" (S, S); S = len(SIGNALS). None, where the data came
+    annotated: a picture of an earlier run goes.
     """
+    if report is None:
+        return Path(path).unlink(missing_ok=True)
     judged = "confusion" in report
     figure, axes = panels(1 + judged, 7, 5.5)
     draw_matrix(axes[0], report["transitions"], [*NAMES, "(question)"], "signal", "next signal")
