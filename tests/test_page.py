@@ -109,6 +109,11 @@ def test_500_traces_with_their_pictures_stay_under_1_mb(tmp_path, trained):
     assert path.stat().st_size < 1_000_000
 
 
+def test_a_step_without_an_end_is_cut(write):
+    (record,) = read_data(write([make_record(1, steps=[step("is " * 900)])]))["records"]
+    assert record["steps"][0][2] == "is " * 333 + "i ... (1700 characters more)"
+
+
 def test_the_page_asks_for_nothing(write):
     html = write([make_record(1)]).read_text(encoding="utf-8")
     assert not re.search(r"https?:|//[a-z]|@import|url\(|<link[^>]*href=\"(?!data:)", html)

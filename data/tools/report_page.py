@@ -16,6 +16,8 @@ PICTURES = {
     "annotation.png": "Which signal follows which in the teacher's traces",
 }
 
+LONGEST = 1000  # characters of a step: one of more is a student's that found no end, and is cut
+
 # Colours that colour-blind people can tell apart (Okabe and Ito), in the order of SIGNALS. From the
 # eighth signal on they come again, with another line.
 COLORS = "#56B4E9 #CC79A7 #0072B2 #E69F00 #009E73 #F0E442 #D55E00".split()
@@ -67,7 +69,10 @@ def compact(record):
     steps = []
     for step in record["steps"]:
         signal = None if step["signal"] is None else SIGNAL_NAMES.index(step["signal"])
-        steps.append([signal, round(step["confidence"], 2), step["text"], step["verdict"]])
+        text = step["text"]
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]} ... ({len(text) - LONGEST} characters more)"
+        steps.append([signal, round(step["confidence"], 2), text, step["verdict"]])
     return {name: record[name] for name in fields} | {"steps": steps}
 
 
