@@ -257,8 +257,11 @@ def test_a_run_writes_its_page(trained):
     assert [r["id"] for r in data["records"]] == [r["id"] for r in records]
     assert data["tasks"] == json.loads((trained / "result.json").read_text())["tasks"]
     assert len(data["pictures"]) == 2
-    texts = [[step[2:] for step in record["steps"]] for record in data["records"]]
-    assert texts == [[[s["text"], s["verdict"]] for s in record["steps"]] for record in records]
+    for shown, record in zip(data["records"], records, strict=True):
+        for (signal, _, text, verdict), step in zip(shown["steps"], record["steps"], strict=True):
+            assert SIGNAL_NAMES[signal] == step["signal"]
+            assert text[: report_page.LONGEST] == step["text"][: report_page.LONGEST]
+            assert verdict == step["verdict"]
 
 
 def test_sample_writes_a_page(trained, tmp_path, capsys):
