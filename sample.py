@@ -342,7 +342,7 @@ class SampleConfig(AnswerConfig):
     compare: tuple = flag((), "two checkpoints: show both students side by side", nargs=2)
     device: str = flag("auto", "auto takes a GPU if any", choices=("auto", "cuda", "mps", "cpu"))
     out: str = flag("", "with --eval: file to write; empty: eval-NAME.jsonl by the checkpoint")
-    html: str = flag("", "with --eval: a page of every answer to write")
+    html: str = flag("", "with --eval: HTML page of all answers")
 
 
 def ask_question():
@@ -358,7 +358,7 @@ def run_evaluation(config, student):
     rows = read_questions(config.eval)
     name = Path(config.eval).stem.replace(":", "-")
     out = config.out or Path(config.ckpt).with_name(f"eval-{name}.jsonl")
-    check_outputs([out, config.html], config.eval, config.ckpt, config.tau_from)
+    check_outputs(filter(None, [out, config.html]), config.eval, config.ckpt, config.tau_from)
     if config.tasks:
         rows = [row for row in rows if task_name(row) in config.tasks.split(",")]
         if not rows:

@@ -7,7 +7,7 @@
     torchrun --standalone --nproc_per_node=2 train.py          # data-parallel
 
 Writes to --out_dir: ckpt.pt, result.json, curves.png, annotation.png, metrics.jsonl, traces.jsonl
-(every test answer) and report.html.
+(test answers) and report.html.
 """
 
 import itertools
@@ -398,7 +398,7 @@ def train(run):
 
 
 def finish(run, start):
-    """Figures, test answers, result.json and the page. start: when the run began."""
+    """Figures, test answers, result.json and page. start: when the run began."""
     config, rows = run.config, run.data.test_rows
     out = Path(config.out_dir)
     initial.keep_best(out)

@@ -115,10 +115,10 @@ def write_jsonl(path, rows):
 def check_outputs(outputs, *inputs):
     """Before any work is done, refuse an output that could not be written.
 
-    Neither may it replace an input or another output. An empty name is none. Raises UserError.
+    Neither may it replace an input or another output. Raises UserError.
     """
     taken = {os.path.realpath(path) for path in inputs if path}
-    for path in map(Path, filter(None, outputs)):
+    for path in map(Path, outputs):
         if os.path.realpath(path) in taken:
             raise UserError(f"{path}: is also the input, or another output; name another file")
         taken.add(os.path.realpath(path))
