@@ -29,6 +29,7 @@ from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 from data.tools.machine import can_compile, pick_device
 from data.tools.report_page import write_page
+from data.tools.serve import serve
 from data.tools.traces import read_questions
 from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, classes_of, stands_for
 
@@ -123,7 +124,7 @@ def choose_signals(batch, model, planned, how):
 
 @torch.no_grad()
 def decode(model, tokenizer, prompts, flows, method, how):
-    """Write on from each prompt. Returns a Reasoning each.
+    """Write on from each prompt. Yields the Batch after every token.
 
     prompts: lists of ids, without their last <|step|>. flows: planned signals of the first steps,
     a list for each prompt. how: a Decoding. A row ends at <|end|>, after max_tokens, or where the
@@ -154,7 +155,7 @@ def decode(model, tokenizer, prompts, flows, method, how):
         logp = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
         batch.write_token(token, logp)
         batch.retire()
-    return collect(batch.written, len(prompts), tokenizer)
+        yield batch
 
 
 def reason(model, tokenizer, questions, method="scaffold", flows=None, **options):
@@ -171,7 +172,9 @@ def reason(model, tokenizer, questions, method="scaffold", flows=None, **options
     active = list(range(len(questions)))
     while active:  # one pass; with prune, one for each stage
         rest = [flows[i][len(reasonings[i].steps) :] for i in active]
-        parts = decode(model, tokenizer, [prompts[i] for i in active], rest, method, how)
+        waiting = [prompts[i] for i in active]
+        *_, batch = decode(model, tokenizer, waiting, rest, method, how)  # once all is written
+        parts = collect(batch.written, len(active), tokenizer)
         unfinished = []
         for i, part in zip(active, parts, strict=True):
             reasonings[i].extend(part)
@@ -340,6 +343,8 @@ class SampleConfig(AnswerConfig):
         "with --eval: choose --tau for each task on the traces of this file, as the paper does",
     )
     compare: tuple = flag((), "two checkpoints: show both students side by side", nargs=2)
+    serve: bool = flag(False, "answer on a page for the browser")
+    port: int = flag(8000, "of --serve's page", high=65535)
     device: str = flag("auto", "auto takes a GPU if any", choices=("auto", "cuda", "mps", "cpu"))
     out: str = flag("", "with --eval: file to write; empty: eval-NAME.jsonl by the checkpoint")
     html: str = flag("", "with --eval: HTML page of all answers")
@@ -388,6 +393,8 @@ def main(argv=None):
     methods = [student.method for student in students]
     if config.k > 1 and not config.temperature and "clone" in methods:
         raise UserError("--k samples a clone's answers: give a --temperature above 0")
+    if config.serve:
+        return serve(config, question, students, decode, Decoding(config.tau))
     flow = [signal_named(name) for name in config.flow.split(",")] if config.flow else []
     if flow and (config.eval or config.k > 1 or methods[0] == "clone"):
         raise UserError("--flow is for a scaffold, without --eval and --k")

@@ -425,7 +425,7 @@ class Benchmark:
         idx = torch.tensor([p + [tokenizer.step_id] for p in prompts], device=self.device)
 
         def cached(i):
-            decode(model, tokenizer, prompts, flows, "clone", how)
+            list(decode(model, tokenizer, prompts, flows, "clone", how))
 
         def anew(i):
             uncached(model, idx, 512)
@@ -492,7 +492,7 @@ def share_of_bandwidth(gpt, tokenizer, device, B, pairs, prompt=64, new=512):
     how = Decoding(max_tokens=new, graph_rows=B)
 
     def run(i):
-        decode(model, tokenizer, prompts, flows, "clone", how)
+        list(decode(model, tokenizer, prompts, flows, "clone", how))
 
     seconds, _, _ = paired(run, do_nothing, pairs)
     speed = B * new / seconds
