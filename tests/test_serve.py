@@ -19,12 +19,14 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+import torch
 
 import sample
 from data.tools import serve
 from data.tools.evaluation import judge
 from data.tools.flags import run_program
 from data.tools.serve import Server
+from model import GPT, gpt_config
 from sample import Decoding, ask, decode
 from scaffold import NO_SIGNAL, signal_id, signal_of
 
@@ -40,9 +42,9 @@ QUESTIONS = [
 
 # ---------------------------------------------------------------------------------------- helpers
 @contextmanager
-def serving(paths, students, decode=decode):
+def serving(paths, students, decode=decode, how=HOW):
     """A Server on a free port, in a thread."""
-    server = Server(0, paths, students, decode, HOW)
+    server = Server(0, paths, students, decode, how)
     with server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server
@@ -127,6 +129,40 @@ def test_clone(server, students):
     assert [s["text"] for s in steps] == [s.text for s in expected.steps]
     assert all(s.signal == NO_SIGNAL for s in expected.steps)
     assert {s["signal"] for s in steps} == {None} and not any(s["probs"] for s in steps)
+
+
+def test_every_class_of_a_finer_taxonomy_can_be_asked_for(tokenizer, student):
+    torch.manual_seed(0)
+    model = GPT(gpt_config(2, tokenizer.vocab_size, 1024, n_signals=14)).eval()
+    finer = replace(student, model=model, tokenizer=tokenizer, classes=14)
+    with serving(["finer.pt"], [finer]) as server:
+        (expected,) = ask(finer, ["How far?"], [[signal_id("Recall") + 7]], max_tokens=60)
+        steps, _ = reason(server, "How far?", flow=["Recall again"])
+    assert steps[0]["signal"] == "Recall again" and len(steps[0]["probs"]) == 14
+    assert [s["text"] for s in steps] == [s.text for s in expected.steps]
+
+
+def test_gate(trained, student):
+    how = Decoding(tau=1.0, max_tokens=60)
+    with serving([trained / "ckpt.pt"], [student], how=how) as server:
+        steps, _ = reason(server, QUESTIONS[0], flow=["Recall"])
+    assert [s["signal"] for s in steps] == ["Recall", "Response"]
+
+
+def test_an_unexpected_error_is_one_line_and_the_server_goes_on(server, monkeypatch, capfd):
+    def break_off(*args):
+        yield {"signal": None, "probs": {}, "text": "a", "verdict": None}
+        raise RuntimeError("out of memory\nhere")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(serve, "live_steps", break_off)
+        response = send(server, body=json.dumps({"question": "a"}))
+        assert len(list(response)) == 1
+        printed = ""
+        while not printed.endswith("\n"):
+            printed += capfd.readouterr().err
+    assert printed == "error: RuntimeError out of memory\n"
+    assert reason(server, QUESTIONS[0])[0]
 
 
 def test_a_step_is_sent_as_soon_as_it_is_written(trained, student):
