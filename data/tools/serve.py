@@ -5,7 +5,7 @@ GET / is serve.html. POST /reason takes the signals of the first steps; then the
     {"question": "...", "flow": ["Recall", "Contrast"], "student": 0}
 
 The reply is one JSON object a line: each step once it is decoded, then the answer. All else is
-refused with a status and {"error": "..."}. Only the browsers of this machine are answered.
+refused with a status and {"error": "..."}. Only this machine is answered.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ from data.tools.terminal import first_line, one_line
 
 
 class Server(ThreadingHTTPServer):
-    allow_reuse_address = os.name != "nt"  # Windows would let two programs have one port
+    allow_reuse_address = os.name != "nt"  # Windows would lend a port twice
+    request_queue_size = 64
 
     def __init__(self, port, paths, students, decode, how):
         """decode, how: see sample.py. Raises OSError for a port that is taken."""
