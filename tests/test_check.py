@@ -35,8 +35,8 @@ class GoldTrace:
 
 def traces(task, n, split="test", seed=0, lengths=None):
     spare = {RECALL, CONCLUSION, RESPONSE}
-    if task == "family_relations":  # its RECALL is a fact of the proof, its CONTRAST is not
-        spare = {CONTRAST, CONCLUSION, RESPONSE}
+    if task in ("family_relations", "reachability"):  # without a turn the search goes on anyway
+        spare.add(CONTRAST)
     for row, signals in prepare.generate(task, split, n, seed, lengths):
         updates = [i for i, signal in enumerate(signals) if signal not in spare]
         yield GoldTrace(task, row["question"], row["trace"].split("\n\n"), updates)
@@ -87,6 +87,7 @@ OPPOSITES = {  # phrases of opposite meaning, wherever one of them stands in a t
     ],
     "reachability": [
         ("is reached", "is never reached"),
+        ("is new", "is not new"),
         ("can be reached", "cannot be reached"),
     ],
 }
@@ -290,14 +291,13 @@ SHUFFLE = (
     "Options:\n(A) red ball\n(B) blue ball\n(C) green ball"
 )
 KIN = (
-    "Given the family relationships:\n* Ann is Tomas' parent.\n* Bea is Ann's parent.\n"
-    "What is Tomas' relationship to Bea?\nSelect the correct answer:\n"
-    "1. Tomas is Bea's grandparent.\n2. Tomas is Bea's sibling.\n3. Tomas is Bea's grandchild.\n"
-    "Answer with selected option number."
+    "Given the family relationships:\n* Tomas has parent Ann.\n* Ann has parent Bea.\n"
+    "* Bea has no parent.\nOptions:\n- grandparent: 1.\n- sibling: 2.\n- grandchild: 3.\n"
+    "What is Tomas' relationship to Bea?"
 )
 ROADS = (
-    "All roads are one-way. A road leads from Ash to Elm. A road leads from Ash to Oak. "
-    "A road leads from Oak to Fir. Can you get from Ash to Fir?\nOptions:\n- Yes\n- No"
+    "All roads are one-way. Ash leads to Elm and Oak. Elm leads nowhere. Oak leads to Fir. "
+    "Fir leads nowhere. Can you get from Ash to Fir?\nOptions:\n- Yes\n- No"
 )
 RIGHT = {  # the steps are in other words than the generator's
     LIES: [
@@ -349,7 +349,7 @@ RIGHT = {  # the steps are in other words than the generator's
     ROADS: [
         "I begin in Ash and I want to get to Fir.",
         "From Ash, I go to Oak.",
-        "From Oak the road goes to Fir.",
+        "A road from Oak to Fir is there, so I go there.",
         "I can get from Ash to Fir.",
         "The answer is Yes",
     ],
@@ -431,6 +431,11 @@ WRONG = {  # the last step of each is wrong, the steps before it (| stands betwe
         "From Ash I go to Elm.|Elm is a dead end, back to Oak.",
         "From Ash I go to Elm.|Elm is a dead end.",
         "From Ash I go to Elm.|From Ash I go to Oak.",
+        "Ash leads to Elm and Fir.",
+        "Ash only leads to Oak.",
+        "Ash is new.",
+        "From Ash I go to Oak.|Oak is new, so I go there from Ash.",
+        "Nothing new is left in Ash.",
         "From Ash I go to Elm.|Elm is a dead end, back to Ash.|Fir is never reached from Ash.",
     ],
 }

@@ -1,18 +1,22 @@
-"""Family relations (farel-bench): given who is whose parent, what is one person to another?
+"""Family relations (after farel-bench): given parents, what is one person to another?
 
-Hard: a climb that ends at the top starts again from the other person. With two facts (or 5, or 9):
+Hard: a climb that ends at the top starts again from the other person. Who is above somebody, and
+the number of an option, are looked up: each stands within three tokens of the one word that names
+it in the question, the reach of the student's short convolution. With two facts (or 5, or 9):
 
     Given the family relationships:
-    * Hana is Edith's parent.
-    * Greta is Hana's parent.
+    * Edith has parent Hana.
+    * Greta has no parent.
+    * Hana has parent Greta.
+    Options:
+    - parent: 1.
+    - child: 2.
     What is Greta's relationship to Hana?
-    Select the correct answer:
-    1. Greta is Hana's parent.
-    2. Greta is Hana's child.
-    Answer with selected option number.
-        CONTRAST    Nobody is given as Greta's parent, and Hana is not among them.
-        REASONING   Going up from Hana, Greta is Hana's parent.
-        CONCLUSION  So Greta is Hana's parent, so option 1.
+        RECALL      I know that I climb from Greta and look for Hana.
+        CONTRAST    But Greta has no parent, and Hana was not met, so I climb from Hana.
+        REASONING   Let me see: Hana has parent Greta, 1 up from Hana.
+        CONCLUSION  Then Greta is 1 up from Hana.
+        CONCLUSION  So Greta is Hana's parent, option 1.
         RESPONSE    That makes the answer 1.
 """
 
@@ -68,20 +72,21 @@ def make(rng, n):
     options = rng.sample(relations, len(relations))
     answer = str(options.index(KIN[kind]) + 1)
 
-    children = rng.sample(sorted(parent), n)
-    tag = "Enclose the selected answer number in the <ANSWER> tag, for example: <ANSWER>1</ANSWER>."
     lines = [
         "Given the family relationships:",
-        *[f"* {parent[child]} is {possessive(child)} parent." for child in children],
+        *[f"* {child} has {parent_of(child, parent)}." for child in rng.sample(people, n + 1)],
+        "Options:",
+        *[f"- {option}: {i}." for i, option in enumerate(options, 1)],
         f"What is {possessive(a)} relationship to {b}?",
-        "Select the correct answer:",
-        *[f"{i}. {a} is {possessive(b)} {option}." for i, option in enumerate(options, 1)],
-        rng.choice((tag, "Answer with selected option number.")),
     ]
     steps = reason(rng, a, b, parent)
-    end = f"{a} is {possessive(b)} {KIN[kind]}, [which is|that is|so] option {answer}"
+    end = f"{a} is {possessive(b)} {KIN[kind]}, option {answer}"
     steps.append((CONCLUSION, say(rng, end)))
     return Problem("\n".join(lines), answer, steps)
+
+
+def parent_of(child, parent):
+    return f"parent {parent[child]}" if child in parent else "no parent"
 
 
 def possessive(name):
@@ -92,31 +97,33 @@ def reason(rng, a, b, parent):
     """Climb from a to b; where b does not come, turn at the top and climb from b."""
     line_a, line_b = line_of(a, parent), line_of(b, parent)
     up_a, up_b = generations(a, b, parent)
+    steps = [(RECALL, say(rng, f"I [climb|go up] from {a} and [look for|want to meet] {b}"))]
     if up_b == 0:
-        return climb(line_a[: up_a + 1], RECALL)
-    nobody = "[nobody is given as|no one is named as|nothing is said of]"
-    unmet = f"{b} [was not met|is not among them]"
-    turn = say(rng, f"{nobody} {possessive(line_a[-1])} parent, and {unmet}")
-    from_b = climb(line_b[: up_b + 1], REASONING, f"going up from {b}, ")
-    return [*climb(line_a, RECALL), (CONTRAST, turn), *from_b]
+        steps += climb(line_a[: up_a + 1])
+    else:
+        unmet = f"{line_a[-1]} has no parent, and {b} [was not met|is not among them]"
+        turn = say(rng, f"{unmet}, so I [climb|go up] from {b}")
+        steps += [*climb(line_a), (CONTRAST, turn), *climb(line_b[: up_b + 1])]
+    places = [f"{up} up from {person}" for up, person in ((up_a, a), (up_b, b)) if up]
+    return [*steps, (CONCLUSION, f"{line_a[up_a]} is {' and '.join(places)}")]
 
 
-def climb(line, signal, opening=""):
-    """A step for each fact on the way up a line."""
-    steps = []
-    for child, above in pairwise(line):
-        steps.append((signal, f"{opening}{above} is {possessive(child)} parent"))
-        signal, opening = ADDITION, ""
-    return steps
+def climb(line):
+    """A step for each fact on the way up a line, which counts the generations."""
+    signals = [REASONING, *[ADDITION] * len(line)]
+    return [
+        (signals[up - 1], f"{child} has parent {above}, {up} up from {line[0]}")
+        for up, (child, above) in enumerate(pairwise(line), 1)
+    ]
 
 
 # ---------------------------------------------------------------------------------- the checker
 ASKED = re.compile(
-    r"Given the family relationships:[^?]+\n"
+    r"Given the family relationships:\n[^?]+\n"
     r"What is ([\w-]+)'s? relationship to ([\w-]+)\?"
 )
-FACT = re.compile(r"(?m)^\* ([\w-]+) is ([\w-]+)'s? parent\.")
-OPTION = re.compile(rf"(?m)^({DIGITS})\. [\w-]+ is [\w-]+'s? ([a-z ]+)\.")
+FACT = re.compile(r"(?m)^\* ([\w-]+) has parent ([\w-]+)\.")
+OPTION = re.compile(rf"(?m)^- ([a-z ]+): ({DIGITS})\.")
 
 
 class Checker:
@@ -139,19 +146,24 @@ class Checker:
             (?P<x>{name})\ is\ (?:  # Ann is Tom's parent
                 (?:the\ )?(?P<y>{name})'s?\ (?P<kin>{kin})
               | (?:the|an?)\ (?P<kin2>{kin})\ of\ (?P<y2>{name}))
-          | (?P<y3>{name})'s?\ parent\ is\ (?P<x3>{name})
+          | (?P<y3>{name})(?:'s?\ parent\ is|\ has\ parent)\ (?P<x3>{name})
+          | (?:(?P<who>{name})\ is\ )?\b(?P<up>{DIGITS})\ (?:generations?\ )?up  # 2 up from Ann
+            \ from\ (?P<line>{name})
+          | \b(?:look(?:ing)?\ for|want\ to\ meet)\ (?P<goal>{name})
           | \b(?:nobody|no\ one|nothing)  # nobody is given as Ann's parent
             (?:\ (?:is|was|given|named|listed|said|known|told|as|of|about|to|be))*
             \ (?P<top>{name})'s?\ parent\b
-          | (?P<top2>{name})\ has\ no\ (?:given\ |known\ |listed\ )?parent\b
+          | (?P<top2>{name})(?:'s?\ parent\ is\ not\ (?:given|known|named)
+            |\ has\ no\ (?:given\ |known\ |listed\ )?parent)\b
           | (?P<unmet>{name})\ (?:was|is|has)(?:\ not|n't)(?:\ been)?  # Tom was not met
             \ (?:met|among\ (?:them|these)|seen|reached)\b
-          | \b(?:up\ )?from\ (?P<base>{name})  # going up from Tom
+          | \b(?:(?:up|climb(?:ing)?)\ )?from\ (?P<base>{name})  # going up from Tom
           | \boption\ (?P<option>{DIGITS})\b
         """
 
     def judge(self, claims):
         self.base = None  # from whom this step goes up, until a fact follows
+        who = None  # whose place in a line is counted
         # A fact that earlier steps have stated can be the relation asked for.
         is_known = self.b in self.stated and self.parent.get(self.b) == self.a
         for claim in claims:
@@ -159,7 +171,8 @@ class Checker:
             y = claim["y"] or claim["y2"] or claim["y3"]
             kin = (claim["kin"] or claim["kin2"] or "parent").lower()
             top = claim["top"] or claim["top2"]
-            if x and kin == "parent" and not (is_known and (x, y) == (self.a, self.b)):
+            is_end = is_known and (x, y) == (self.a, self.b) and not claim["x3"]
+            if x and kin == "parent" and not is_end:
                 yield from self.judge_fact(claim, x, y)
             elif x and (x, y, kin) != (self.a, self.b, self.kin):
                 yield f"says '{claim[0]}', but {self.a} is the {self.kin} of {self.b}"
@@ -175,9 +188,30 @@ class Checker:
                 yield f"says {claim[0]}, but {self.kin} is {self.option}"
             elif claim["unmet"] and (claim["unmet"] != self.b or self.b in self.met):
                 yield f"'{claim[0]}' does not matter or is false"
-            self.base = claim["base"] or self.base
-        if self.base:
-            yield f"says nothing of {self.base}"
+            elif claim["up"]:
+                yield from self.judge_count(claim, claim["who"] or who)
+            elif claim["base"] or claim["goal"]:
+                yield from self.judge_plan(claim)
+            who = claim["who"] or x or who
+
+    def judge_plan(self, claim):
+        """A climb starts from one of the two who has not been left yet, to meet the other."""
+        self.base = claim["base"] or self.base
+        if claim["base"] and (
+            claim["base"] not in (self.a, self.b) or claim["base"] in self.stated
+        ):
+            yield f"'{claim[0]}' leads nowhere"
+        elif claim["goal"] and {claim["goal"], self.base or self.a} != {self.a, self.b}:
+            yield f"'{claim[0]}': the question asks for {self.a} and {self.b}"
+
+    def judge_count(self, claim, who):
+        """The steps have to have stated all facts from the line's begin up to who."""
+        line = line_of(claim["line"], self.parent)
+        up = int(claim["up"])
+        if claim["line"] not in (self.a, self.b) or line[up : up + 1] != [who]:
+            yield f"'{claim[0]}' is false or does not matter"
+        elif not self.stated.issuperset(line[:up]):
+            yield f"'{claim[0]}' needs more facts"
 
     def judge_fact(self, claim, above, child):
         """A fact has to be given, new, and about someone met, or about B. None is above a top."""
@@ -205,8 +239,8 @@ def read_question(question):
         return None
     a, b = asked.groups()
     facts = FACT.findall(question)
-    parent = {child: above for above, child in facts}
-    options = {relation: digits for digits, relation in OPTION.findall(question)}
+    parent = dict(facts)
+    options = dict(OPTION.findall(question))
     up = generations(a, b, parent)
     kin = KIN.get(up)
     if kin not in options or len(parent) < len(facts):

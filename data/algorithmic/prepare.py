@@ -1,8 +1,8 @@
 """The embedded teacher: procedural problems with a written-out reasoning trace, made in seconds.
 
 Eight families: algorithmic tasks of BIG-Bench Hard (Suzgun et al. 2022) in its question format,
-family_relations (the quiz of fairydreaming/farel-bench) and reachability (depth-first search with
-dead ends). A row of train.jsonl, here on several lines:
+family_relations (after the quiz of fairydreaming/farel-bench) and reachability (depth-first search
+with dead ends). A row of train.jsonl, here on several lines:
 
     {"id": "train-boolean_expressions-2", "task": "boolean_expressions",
      "question": "( False or True ) is",
