@@ -22,6 +22,7 @@ LONGER = {
     "dyck_languages": (90, 150),
     "object_counting": (12, 15),
     "reachability": (9, 14),
+    "word_problems": (7, 9),
 }
 
 
@@ -35,7 +36,7 @@ class GoldTrace:
 
 def traces(task, n, split="test", seed=0, lengths=None):
     spare = {RECALL, CONCLUSION, RESPONSE}
-    if task in ("family_relations", "reachability"):  # without a turn the search goes on anyway
+    if task in ("family_relations", "reachability", "word_problems"):  # it goes on without a turn
         spare.add(CONTRAST)
     for row, signals in prepare.generate(task, split, n, seed, lengths):
         updates = [i for i, signal in enumerate(signals) if signal not in spare]
@@ -58,7 +59,13 @@ def test_gold_is_accepted(task):
 # ------------------------------------------------------------------------------------- mutations
 # Each operator takes (rng, trace) and returns the steps with one mutation, or None where it has
 # nothing to change.
-TASKS_WITH_NAMES = ["web_of_lies", "tracking_shuffled_objects", "family_relations", "reachability"]
+TASKS_WITH_NAMES = [
+    "web_of_lies",
+    "tracking_shuffled_objects",
+    "family_relations",
+    "reachability",
+    "word_problems",
+]
 OPPOSITES = {  # phrases of opposite meaning, wherever one of them stands in a trace
     "web_of_lies": [
         ("tells the truth", "lies"),
@@ -89,6 +96,11 @@ OPPOSITES = {  # phrases of opposite meaning, wherever one of them stands in a t
         ("is reached", "is never reached"),
         ("is new", "is not new"),
         ("can be reached", "cannot be reached"),
+    ],
+    "word_problems": [
+        ("more", "fewer"),
+        ("twice as many", "half as many"),
+        ("bought", "gave away"),
     ],
 }
 OPPOSITE_ANSWERS = {"True": "False", "False": "True", "Yes": "No", "No": "Yes"}
@@ -299,6 +311,10 @@ ROADS = (
     "All roads are one-way. Ash leads to Elm and Oak. Elm leads nowhere. Oak leads to Fir. "
     "Fir leads nowhere. Can you get from Ash to Fir?\nOptions:\n- Yes\n- No"
 )
+STORY = (
+    "Ann has twice as many figs as Bob. Cleo has 5 fewer figs than Bob. Bob also has 8 beds. "
+    "Bob has 4 boxes with 3 figs each. How many figs do Ann and Bob have in all?"
+)
 RIGHT = {  # the steps are in other words than the generator's
     LIES: [
         "Ann does not tell the truth.",
@@ -352,6 +368,13 @@ RIGHT = {  # the steps are in other words than the generator's
         "A road from Oak to Fir is there, so I go there.",
         "I can get from Ash to Fir.",
         "The answer is Yes",
+    ],
+    STORY: [
+        "Bob has 4 boxes of 3 figs each, and three x four = 12.",
+        "Bob's 8 beds don't matter.",
+        "Ann has twice as many as Bob, so Ann has 24 figs.",
+        "12 + 24 = 36, so they have 36 figs in total.",
+        "The answer is 36.",
     ],
 }
 QUESTIONS = list(RIGHT)
@@ -438,6 +461,21 @@ WRONG = {  # the last step of each is wrong, the steps before it (| stands betwe
         "Nothing new is left in Ash.",
         "From Ash I go to Elm.|Elm is a dead end, back to Ash.|Fir is never reached from Ash.",
     ],
+    STORY: [
+        "Bob has 4 * 3 = 13.",
+        "Bob has 4 * 3 = 12.|Ann has 12 / 2 = 6.",
+        "Ann has 12 * 2 = 24.",
+        "Bob has 12 figs.",
+        "Bob has 4 * 3 = 12.|Ann has 12 figs.",
+        "Ann has half as many figs as Bob.",
+        "Bob has 4 * 3 = 12.|They have 12 + 24 = 36.",
+        "Bob has 4 * 3 = 12.|Ann has 12 * 2 = 24.|They have 36 figs in all.",
+        "Bob has 4 * 3 = 12.|The answer is 36.",
+        "Bob's figs do not matter.",
+        "The 8 beds of Ann do not matter.",
+        "We have to find the figs of Cleo.",
+        "12 * 2 = 24.",
+    ],
 }
 OTHER_QUESTIONS = [
     "",
@@ -446,6 +484,9 @@ OTHER_QUESTIONS = [
     "((-9 * -3 - 8 - 5) + (1 * -2)) =",
     "What is left is",
     "On the table, I see a red cup. How many things are not red?\nOptions:\n(A) zero\n(B) one",
+    "Ann has 3 apples and buys 2 more. How many apples does she have?",
+    "Ann has 3 apples. Bob has 2 more apples than Ann. How many pears does Bob have?",
+    "Ann has 2 more figs than Bob. Bob has 2 more figs than Ann. How many figs does Ann have?",
     "Today, Ann went to the zoo. Between what times could they have gone?",
 ]
 FILLERS = [
@@ -539,6 +580,7 @@ def test_task_of():
         "tracking_shuffled_objects",
         "family_relations",
         "reachability",
+        "word_problems",
     ]
     assert [check.task_of(question) for question in QUESTIONS] == tasks
     for question in OTHER_QUESTIONS:

@@ -117,8 +117,23 @@ def read_counting(question, texts):
     return [*signals, CONCLUSION, RESPONSE]
 
 
+def read_story(question, texts):
+    """The signals of a trace of word_problems, by its words: one equation after another adds."""
+    signals = [RECALL]
+    for i in range(1, len(texts) - 2):
+        computes = ADDITION if " = " in texts[i - 1] else REASONING
+        told = CONTRAST if " do not " in texts[i] else RECALL
+        signals.append(computes if " = " in texts[i] else told)
+    return [*signals, CONCLUSION, RESPONSE]
+
+
 @pytest.mark.parametrize(
-    "task, read", [("web_of_lies", read_lies), ("object_counting", read_counting)]
+    "task, read",
+    [
+        ("web_of_lies", read_lies),
+        ("object_counting", read_counting),
+        ("word_problems", read_story),
+    ],
 )
 def test_gold_signals_follow_from_the_text(task, read):
     """The teacher's own signals are those that a reader of its words finds: no coin decides."""

@@ -20,7 +20,7 @@ EIGHTH_SIGNAL = """\
     Signal("Question and Doubt", "Doubt", "asks what is not known yet", 95, "why|what if|is it"),
 """
 
-NINTH_FAMILY = '''\
+TENTH_FAMILY = '''\
 """Sums: add a few numbers, one after the other.
 
     What is 3 + 4 + 5?
@@ -170,8 +170,8 @@ def test_an_eighth_signal_is_one_line(copy):
 
 
 @pytest.mark.slow
-def test_a_ninth_family_is_one_file_and_one_line(copy):
-    (copy / "data" / "algorithmic" / "sums.py").write_text(NINTH_FAMILY, encoding="utf-8")
+def test_a_tenth_family_is_one_file_and_one_line(copy):
+    (copy / "data" / "algorithmic" / "sums.py").write_text(TENTH_FAMILY, encoding="utf-8")
     insert_at_end(copy / "data" / "algorithmic" / "prepare.py", "FAMILY_NAMES", '    "sums",\n')
     sizes = ["--n_train", "20", "--n_val", "5", "--n_test", "4"]
     prepare = ["-m", "data.algorithmic.prepare", "--tasks", "sums", "--out_dir", "sums"]

@@ -1,8 +1,8 @@
 """The embedded teacher: procedural problems with a written-out reasoning trace, made in seconds.
 
-Eight families: algorithmic tasks of BIG-Bench Hard (Suzgun et al. 2022) in its question format,
-family_relations (after the quiz of fairydreaming/farel-bench) and reachability (depth-first search
-with dead ends). A row of train.jsonl, here on several lines:
+Nine families: algorithmic tasks of BIG-Bench Hard (Suzgun et al. 2022) in its question format,
+family_relations (after the quiz of fairydreaming/farel-bench), reachability (depth-first search
+with dead ends) and word_problems (in the form of GSM8K). A row of train.jsonl, on several lines:
 
     {"id": "train-boolean_expressions-2", "task": "boolean_expressions",
      "question": "( False or True ) is",
@@ -36,7 +36,7 @@ from data.tools.files import normal_form, write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
 from scaffold import RESPONSE
 
-# A ninth family is one more file in this folder and one more line here.
+# A tenth family is one more file in this folder and one more line here.
 FAMILY_NAMES = [
     "web_of_lies",
     "navigate",
@@ -46,6 +46,7 @@ FAMILY_NAMES = [
     "tracking_shuffled_objects",
     "family_relations",
     "reachability",
+    "word_problems",
 ]
 FAMILIES = {name: import_module(f"data.algorithmic.{name}").FAMILY for name in FAMILY_NAMES}
 # Those that two cores learn within the default run.
@@ -121,7 +122,7 @@ class PrepareConfig:
     lengths: str = flag(
         "",
         "shortest and longest problem, as 7-10, in people, instructions, tokens, symbols, items, "
-        "objects, facts or towns; empty: each family's own",
+        "objects, facts, towns or operations; empty: each family's own",
     )
     seed: int = flag(0, "seed of the data; other questions for another seed", high=2**31)
     out_dir: str = flag(
