@@ -34,8 +34,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parent.parent
 HOW = Decoding(max_tokens=60)
 QUESTIONS = [
-    "Question: I have a flute, two trumpets, and a piano. How many musical instruments do I have?",
-    "Question: not ( True ) and ( True ) is",
+    "I have a flute, two trumpets, and a piano. How many musical instruments do I have?",
+    "not ( True ) and ( True ) is",
     "How far is it?",
 ]
 
@@ -107,6 +107,7 @@ def test_streamed_steps_are_those_of_ask(server, student, question, flow):
     for step, probs in zip(steps, expected.probs, strict=True):
         assert list(step["probs"].values()) == pytest.approx(probs, abs=1e-4)
     verdicts = judge(question, [s.text for s in expected.steps])
+    assert (verdicts is None) == (question == QUESTIONS[2])  # there is no checker of it
     assert [s["verdict"] for s in steps] == (verdicts or [None] * len(steps))
     assert end == {"finished": expected.finished, "answer": expected.answer}
 
@@ -427,7 +428,7 @@ ALL_DONE = "typeof paths === 'object' && paths.length > 0 && paths.every((path) 
 @pytest.mark.slow
 def test_page_in_a_browser(server, browser):
     """Two students answer; another signal for a step opens a path beside the old one."""
-    question = QUESTIONS[0]
+    question = f"Question: {QUESTIONS[0]}"
     browser.call("Page.navigate", url=f"{server.urls[0]}/")
     browser.wait_for("document.readyState === 'complete' && typeof ask === 'function'")
     browser.evaluate(f"byId('question').value = {json.dumps(question)}")
@@ -442,7 +443,7 @@ def test_page_in_a_browser(server, browser):
     assert widths == [f"{100 * p + 1e-9:.0f}%" for p in steps[0]["probs"].values()]
     same = [a["text"] == b["text"] for a, b in zip(steps, cloned, strict=False)]
     marked = "paths[1].steps.findIndex((step) => step.article.matches('.mark'))"
-    assert browser.evaluate(marked) == same.index(False)
+    assert browser.evaluate(marked) == (same.index(False) if False in same else -1)
 
     # Click the least probable signal of the second step.
     probs = steps[1]["probs"]
