@@ -348,7 +348,7 @@ class Browser:
         options = "--headless --no-sandbox --disable-gpu --remote-debugging-pipe".split()
         command = [CHROMIUM, *options, f"--user-data-dir={folder}"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, preexec_fn=place_pipes, close_fds=False, **quiet)  # noqa: PLW1509
+        self.process = subprocess.Popen(command, preexec_fn=place_pipes, close_fds=False, **quiet)
         os.close(writer)
         os.close(reader)
         self.session = {}
