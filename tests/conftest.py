@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 
@@ -58,6 +59,14 @@ def model(tokenizer):
     with torch.no_grad():
         gpt.signal_embedding.weight[-1] = 0
     return gpt.eval()
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """Processes that start with torch already imported: the first to ask decides what is."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train", "torch._dynamo"])
+    return context
 
 
 @pytest.fixture

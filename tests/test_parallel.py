@@ -1,7 +1,6 @@
 """torchrun: two processes learn from one global batch what one process learns from it."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -54,17 +53,18 @@ def one_of_two(rank, folder, config, data):
     [{"method": "scaffold"}, {"method": "scaffold", "conditioning": "none"}, {"method": "clone"}],
     ids=str,
 )
-def test_two_processes_have_the_gradients_of_one(flags, examples, tokenizer, traces, tmp_path):
+def test_two_processes_have_the_gradients_of_one(
+    flags, examples, tokenizer, traces, tmp_path, forks
+):
     """Their micro-batches have unequal lengths: a mean of the processes' means would differ."""
     data = Data(tokenizer, examples, traces, [], [], None)
     settings = {"depth": 2, "batch_size": 5, "beta": 0.3, **flags}
     losses, gradients = first_step(TrainConfig(**settings, accumulate=4), data)
     config = TrainConfig(**settings, accumulate=2)
-    context = multiprocessing.get_context("forkserver")
     processes = []
     for rank in range(2):
         args = (rank, str(tmp_path), config, data)
-        processes.append(context.Process(target=one_of_two, args=args))
+        processes.append(forks.Process(target=one_of_two, args=args))
         processes[-1].start()
     for process in processes:
         process.join()

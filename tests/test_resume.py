@@ -2,7 +2,6 @@
 
 import copy
 import json
-import multiprocessing
 import os
 import random
 import resource
@@ -170,14 +169,6 @@ def test_one_run_a_folder(tmp_path):
 
 
 # --------------------------------------------------------------------------------- killed for good
-@pytest.fixture(scope="module")
-def forks():
-    """Processes that start with torch already imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train", "torch._dynamo"])
-    return context
-
-
 def life(argv, log, limit=None):
     """One process's run of train.py, its messages to a file.
 
