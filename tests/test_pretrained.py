@@ -323,7 +323,7 @@ def test_the_best_student_is_kept(published, own_traces, tmp_path):
     assert not (tmp_path / "best.pt").exists()
 
 
-def test_step_zero_is_the_published_model(published, own_traces, tmp_path):
+def test_step_zero_is_the_published_model(published):
     """But for <|step|> and <|end|>: conditioned on any signal, all other logits are published."""
     tokenizer = Tokenizer.from_pretrained(published)
     model = GPT.from_pretrained(published, tokenizer, conditioning="input")
@@ -354,6 +354,23 @@ def test_from_a_student_of_ours(trained, tmp_path):
 def test_what_a_run_starts_from_is_not_overwritten(trained, tmp_path):
     with pytest.raises(UserError, match="lies in --out_dir"):
         train.main(["--init", str(trained / "ckpt.pt"), "--out_dir", str(trained)])
+
+
+def test_a_start_has_its_own_shape(trained, tmp_path, capsys):
+    argv = ["--init", str(trained / "ckpt.pt"), "--depth", "3", "--out_dir", str(tmp_path / "out")]
+    with pytest.raises(UserError, match="brings its own shape and words"):
+        train.main(argv)
+
+
+def test_a_start_of_other_signals_is_one_line(trained, tmp_path):
+    checkpoint = read_checkpoint(trained / "ckpt.pt")
+    name = "signal_embedding.weight"
+    checkpoint["model"][name] = torch.cat([checkpoint["model"][name], torch.zeros(2, 64)])
+    torch.save(checkpoint, tmp_path / "other.pt")
+    flags = "--n_train 60 --n_val 0 --n_test 0 --max_steps 1 --tasks object_counting".split()
+    argv = [*flags, "--init", str(tmp_path / "other.pt"), "--out_dir", str(tmp_path / "out")]
+    with pytest.raises(UserError, match="other.pt: "):
+        train.main(argv)
 
 
 def test_a_checkpoint_that_is_not_there(tmp_path):

@@ -1,5 +1,6 @@
 """The workshop: its solutions are right, and the exercises say what is wrong in plain words."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from data.algorithmic import prepare
+from data.tools.files import read_jsonl
+from data.tools.flags import UserError
+from data.workshop import label, pool
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKSHOP = ROOT / "data" / "workshop"
@@ -89,3 +95,79 @@ def test_a_mistake_is_named(mistakes, solutions, tmp_path):
     assert "6 failed" in said
     for _, _, message in mistakes:
         assert message in said
+
+
+# ------------------------------------------------------------------------------- results of a class
+def result_file(folder, accuracy, **flags):
+    """A result.json as a run with these flags leaves it."""
+    config = {"seed": 0, "n_train": 600, "adam_lr": 0.003, "out_dir": str(folder), **flags}
+    result = {"accuracy": accuracy, "erroneous_paths": 1 - accuracy, "config": config}
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps(result))
+    return str(folder / "result.json")
+
+
+def test_only_pairs_are_pooled(tmp_path, capsys):
+    runs = [
+        ("a", 0.9, {"method": "scaffold"}),
+        ("b", 0.7, {"method": "clone", "adam_lr": 0.006}),
+        ("c", 0.8, {"method": "scaffold", "seed": 1}),
+        ("d", 0.7, {"method": "clone", "seed": 1}),
+        ("again", 0.1, {"method": "clone", "seed": 1}),
+        ("other", 0.1, {"method": "clone", "seed": 2, "n_train": 250}),
+        ("alone", 0.1, {"method": "scaffold", "seed": 2}),
+    ]
+    paths = [result_file(tmp_path / name, accuracy, **flags) for name, accuracy, flags in runs]
+    figure = tmp_path / "pooled.png"
+    pool.main([*paths, "--figure", str(figure)])
+    said = capsys.readouterr().out
+    assert "accuracy, scaffold minus clone, 2 pairs: +15.0 ±63.5" in said  # 20 and 10; t of one df
+    assert "erroneous paths, scaffold minus clone, 2 pairs: -15.0 ±63.5" in said
+    assert said.count("without a partner") == 2
+    assert f"the same run was there: {tmp_path / 'again' / 'result.json'}" in said
+    assert figure.stat().st_size > 1000
+
+
+def test_what_is_no_result_is_not_pooled(tmp_path):
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(UserError, match="not a result.json"):
+        pool.main([str(tmp_path / "result.json"), "--figure", str(tmp_path / "pooled.png")])
+    alone = result_file(tmp_path / "a", 0.9, method="scaffold")
+    with pytest.raises(UserError, match="no pair"):
+        pool.main([alone, "--figure", str(tmp_path / "pooled.png")])
+
+
+# ----------------------------------------------------------------------------------- labels by hand
+def test_labels_by_hand(tmp_path, monkeypatch, capsys):
+    """Asked step by step, stopped and gone on with, then compared."""
+    pairs = prepare.rows(list(prepare.FAMILIES), "val", 2)
+    gold = [signal for _, signals in pairs for signal in signals]
+    anna, ben = str(tmp_path / "anna.jsonl"), str(tmp_path / "ben.jsonl")
+
+    def type_in(signals):
+        typed = iter([str(signal + 1) for signal in signals])
+
+        def answer(prompt):
+            try:
+                return next(typed)
+            except StopIteration:
+                raise EOFError from None
+
+        monkeypatch.setattr("builtins.input", answer)
+
+    n_first = len(pairs[0][1])
+    type_in(gold[: n_first + 1])  # the second trace is not finished
+    with pytest.raises(KeyboardInterrupt, match="goes on"):
+        label.main([anna, "--n", "2"])
+    assert [row["signals"] for row in read_jsonl(anna)] == [gold[:n_first]]
+    type_in(gold[n_first:])
+    label.main([anna, "--n", "2"])
+    type_in([(signal + 1) % 3 for signal in gold])
+    label.main([ben, "--n", "2"])
+    capsys.readouterr()
+    label.main([anna, "--n", "2", "--compare", ben])
+    said = capsys.readouterr().out
+    assert f"100%  the teacher and {anna}" in said
+    assert f"  0%  the teacher and {ben}" in said
+    with pytest.raises(UserError, match="not the labels of these traces"):
+        label.main([anna, "--n", "3", "--compare", ben])

@@ -128,9 +128,8 @@ def restore(checkpoint, state, model, optimizers, config):
             problem = f"the run in {folder} has {saved['processes']} processes"
             raise UserError(f"--resume: {problem}, not {state.processes}")
         model.load_state_dict(checkpoint["model"])
-        # A run that is over and kept its best student has forgotten its optimizers' states.
-        saved_optimizers = training["optimizers"] or [o.state_dict() for o in optimizers]
-        for optimizer, saved_optimizer in zip(optimizers, saved_optimizers, strict=True):
-            optimizer.load_state_dict(saved_optimizer)
+        if training["optimizers"]:  # a run that is over and kept its best student has none
+            for optimizer, saved_optimizer in zip(optimizers, training["optimizers"], strict=True):
+                optimizer.load_state_dict(saved_optimizer)
         for name in vars(state):
             setattr(state, name, saved[name])

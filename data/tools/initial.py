@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from data.tools import parallel
-from data.tools.checkpoint import read_checkpoint
+from data.tools.checkpoint import blame_file, read_checkpoint
 from data.tools.files import replacing
 from data.tools.flags import UserError
 from data.tools.hf_tokenizer import save_tokenizer
@@ -40,6 +40,11 @@ def check(config):
         raise UserError("--grid and --minutes are for one process: leave them out under torchrun")
     if config.width % 32:
         raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
+    shape = ("depth", "width", "tokenizer", "vocab_size")
+    if init and any(getattr(config, name) != getattr(type(config), name) for name in shape):
+        raise UserError(
+            f"--init {init}: brings its own shape and words; leave out --{', --'.join(shape)}"
+        )
     if init and Path(init).resolve().is_relative_to(Path(config.out_dir).resolve()):
         raise UserError(f"--init {init}: lies in --out_dir, which the run writes; name another")
 
@@ -66,12 +71,13 @@ def load_model(init, tokenizer, settings):
     if is_published(init):
         return GPT.from_pretrained(init, tokenizer, **settings)
     checkpoint = read_checkpoint(init)
-    model = GPT(GPTConfig(**checkpoint["gpt"] | settings))
-    weights = checkpoint["model"]
-    if len(weights["signal_head.bias"]) != model.config.n_signals:
-        weights = {k: w for k, w in weights.items() if not k.startswith("signal_head")}
-    model.load_state_dict(weights, strict=False)
-    return model
+    with blame_file(init):
+        model = GPT(GPTConfig(**checkpoint["gpt"] | settings))
+        weights = checkpoint["model"]
+        if len(weights["signal_head.bias"]) != model.config.n_signals:
+            weights |= {f"signal_head.{k}": w for k, w in model.signal_head.state_dict().items()}
+        model.load_state_dict(weights)
+        return model
 
 
 def keep_best(folder):

@@ -6,7 +6,7 @@ from data.algorithmic import prepare
 from data.tools.batch import collect
 from data.tools.evaluation import judge, task_name
 from data.tools.files import read_jsonl
-from data.tools.report_page import as_json, palette
+from data.tools.report_page import fill, palette
 from scaffold import SIGNALS, classes_of, signal_of
 
 TEMPLATE = Path(__file__).with_name("serve.html")
@@ -18,7 +18,7 @@ def class_names(student):
     return {signal_of(c).short + " again" * (c >= len(SIGNALS)): c for c in classes}
 
 
-def write_page(paths, students):
+def page_of(paths, students):
     """The page (str) of students and the paths of their checkpoints."""
     shown = []
     for path, student in zip(paths, students, strict=True):
@@ -28,8 +28,7 @@ def write_page(paths, students):
             color, line = palette(len(SIGNALS))[c % len(SIGNALS)]
             signals.append({"name": name, "about": about, "color": color, "line": line})
         shown.append({"name": f"{path} ({student.method})", "signals": signals})
-    page = as_json({"students": shown, "questions": questions_beside(paths[0])})
-    return TEMPLATE.read_text(encoding="utf-8").replace("%DATA%", page)
+    return fill(TEMPLATE, {"students": shown, "questions": questions_beside(paths[0])})
 
 
 def questions_beside(path, n=30):

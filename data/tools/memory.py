@@ -44,8 +44,7 @@ def needed(c, length, batch_size, recompute, weights):
 
     Its products are computed in bfloat16, as on CUDA.
     """
-    attention = 2 * (c.n_head + c.n_kv_head) * c.head_size  # channels of q, k, v and the output
-    block = c.n_embd * (attention + 3 * c.n_hidden)
+    block = c.n_embd * (attention_width(c) + 3 * c.n_hidden)
     n_weights = c.n_layer * block + (1 if c.tied else 2) * c.vocab_size * c.n_embd
     size = n_weights * (4 if weights == "float32" else 2)
     kept = kept_bytes(c)
@@ -61,13 +60,18 @@ def needed(c, length, batch_size, recompute, weights):
     return {part: n_bytes / 1e9 for part, n_bytes in parts.items()}
 
 
+def attention_width(c):
+    """Channels of the queries, keys, values and the attention's output together."""
+    return 2 * (c.n_head + c.n_kv_head) * c.head_size
+
+
 def kept_bytes(c, bytes_of_a_product=2):
     """Bytes per token that a block keeps for the gradient; made anew, it keeps its input alone.
 
     Those are its two residual states, and what its products, norms and attention multiply.
     """
-    attention = 2 * (c.n_head + c.n_kv_head) * c.head_size
-    return 8 * c.n_embd + bytes_of_a_product * (2 * c.n_embd + 2 * attention + 4 * c.n_hidden)
+    n_channels = 2 * c.n_embd + 2 * attention_width(c) + 4 * c.n_hidden
+    return 8 * c.n_embd + bytes_of_a_product * n_channels
 
 
 def cheapening(c, config, length):

@@ -1,6 +1,7 @@
 """One page for the browser: a student's figures and all that it thought, in a file of its own.
 
 The page is report_page.html with the data in it, as one block of JSON: no network, no framework.
+serve.html becomes a page in the same way.
 """
 
 import base64
@@ -51,9 +52,16 @@ def write_page(path, result, records, ckpt):
         "unseen": result.get("unseen"),
         "records": [compact(record) for record in records],
     }
-    html = TEMPLATE.read_text(encoding="utf-8").replace("%DATA%", as_json(page))
-    write_text(path, html)
+    write_text(path, fill(TEMPLATE, page))
     print(f"to read in a browser: {path}")
+
+
+def fill(template, data):
+    """A page (str): an HTML file of this folder with its data, and with what all pages share."""
+    html = template.read_text(encoding="utf-8")
+    for name in ("page.css", "page.js"):
+        html = html.replace(f"%{name}%", template.with_name(name).read_text(encoding="utf-8"))
+    return html.replace("%DATA%", as_json(data))  # last: nothing in the data is replaced
 
 
 def data_url(path):

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 from data.tools.files import check_field, parse_row
 from data.tools.flags import UserError
-from data.tools.live import class_names, live_steps, write_page
+from data.tools.live import class_names, live_steps, page_of
 from data.tools.terminal import first_line, one_line
 
 
@@ -31,7 +31,7 @@ class Server(ThreadingHTTPServer):
         """decode, how: see sample.py. Raises OSError for a port that is taken."""
         super().__init__(("127.0.0.1", port), Handler)
         self.urls = [f"http://{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")]
-        self.page = write_page(paths, students)
+        self.page = page_of(paths, students)
         self.students, self.decode, self.how = students, decode, how
         self.turn = threading.Lock()  # each request has a thread, and one at a time decodes
         self.is_stopping = False

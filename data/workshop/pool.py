@@ -2,19 +2,26 @@
 
     python -m data.workshop.pool everybody/*/result.json
 
-Every run of train.py leaves a result.json. A pair is a scaffold and a clone of the same seed, tasks
-and number of traces; a run without its partner is left out, and named.
+Every run of train.py leaves a result.json. A pair is a scaffold and a clone with the same flags,
+their learning rates aside; a run without its partner is left out, and named.
 """
 
 import json
-import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.experiments.report import interval
-from data.tools.flags import UserError, run_program
+from data.tools.files import check_outputs
+from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 
 MEASURES = ["accuracy", "erroneous_paths"]
+OWN = {"method", "muon_lr", "adam_lr", "out_dir", "resume"}  # flags in which a pair may differ
+
+
+@dataclass
+class PoolConfig:
+    figure: str = flag("pooled.png", "picture to write: a line for each pair")
 
 
 def read_pairs(paths):
@@ -24,13 +31,18 @@ def read_pairs(paths):
         try:
             result = json.loads(Path(path).read_text(encoding="utf-8"))
             config = result["config"]
-            key = tuple(config[name] for name in ("tasks", "n_train", "max_steps", "depth", "seed"))
-            pairs[key][config["method"]] = result
-        except (OSError, ValueError, KeyError, TypeError):
+            same = json.dumps({name: v for name, v in config.items() if name not in OWN})
+            method, accuracy = config["method"], result["accuracy"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: not a result.json of train.py") from None
-    for key, pair in pairs.items():
+        if method in pairs[same]:
+            print(f"left out, the same run was there: {path} (accuracy {accuracy:.1%})")
+        pairs[same].setdefault(method, result)
+    for same, pair in pairs.items():
         if len(pair) == 1:
-            print(f"without a partner: {next(iter(pair))}, seed {key[-1]}")
+            print(
+                f"left out, without a partner: {next(iter(pair))}, seed {json.loads(same)['seed']}"
+            )
     return [pair for pair in pairs.values() if len(pair) == 2]
 
 
@@ -51,7 +63,9 @@ def draw(pairs, path):
 
 
 def main(argv=None):
-    paths = sys.argv[1:] if argv is None else argv
+    results = Positional("results", "result.json of many runs", "+")
+    config, paths = parse_flags(PoolConfig, argv, __doc__.split("\n")[0], results)
+    check_outputs([config.figure], *paths)
     pairs = read_pairs(paths)
     if not pairs:
         raise UserError("no pair of a scaffold and a clone; name the result.json of both")
@@ -60,8 +74,8 @@ def main(argv=None):
         mean, half = interval(differences)
         text = f"{mean:+.1f} ±{half:.1f}" if len(pairs) > 1 else f"{mean:+.1f}"
         print(f"{measure.replace('_', ' ')}, scaffold minus clone, {len(pairs)} pairs: {text}")
-    draw(pairs, "pooled.png")
-    print("pooled.png: a line for each pair")
+    draw(pairs, config.figure)
+    print(f"{config.figure}: a line for each pair")
 
 
 if __name__ == "__main__":
