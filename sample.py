@@ -1,6 +1,6 @@
 """Reason with a trained student: signal, then step, until it answers (section 2.3 of the paper).
 
-    python sample.py "Question: Ada lies. Otto says Ada lies. Does Otto tell the truth?"
+    python sample.py "Question: ..."
     python sample.py                                        # asks for questions
     python sample.py --eval data/algorithmic/test.jsonl     # accuracy, erroneous paths, signals
     python sample.py "..." --compare out/ckpt.pt clone/ckpt.pt
