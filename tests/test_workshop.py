@@ -23,7 +23,8 @@ def checked(folder, program):
     (folder / "mine.py").write_text(program, encoding="utf-8")
     path = os.pathsep.join([str(folder), str(ROOT)])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(WORKSHOP)],
+        # "-rN": no summary, which repeats each message where the variable CI is set.
+        [sys.executable, "-m", "pytest", "-q", "-rN", "-p", "no:cacheprovider", str(WORKSHOP)],
         cwd=ROOT,
         env={**os.environ, "EXERCISES": "mine", "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
