@@ -81,6 +81,7 @@ class TrainConfig:
         "signals of the embedded teacher's steps: annotated, or its own, without a fault",
         choices=("annotated", "gold"),
     )
+    forks: bool = flag(False, "the embedded teacher chooses where several ways are right")
     shuffle: bool = flag(False, "control: exchange the signals of all training steps")
     show: int = flag(0, "examples to print as encoded, masked text in grey, and stop")
     # ---- student

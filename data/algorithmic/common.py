@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scaffold import RESPONSE, SIGNALS
@@ -18,6 +18,7 @@ class Problem:
     question: str
     answer: str
     steps: list  # of (signal, body): the reasoning, without the step that hands over the answer
+    forks: dict = field(default_factory=dict)  # {place in steps: set of the signals right there}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Family:
     only_lengths: tuple = ()  # where only these lengths occur
     train_share: float = 1.0  # of the training rows, against 1 of another family
     draw_length: Callable = random.Random.randint  # (rng, low, high) -> length
+    # Whether `make` takes forks, too: a random.Random that chooses where several ways are right and
+    # words what is done there; None: no choice. The question may not depend on it.
+    has_forks: bool = False
 
 
 # ------------------------------------------------------------------------------- the teacher's side

@@ -62,24 +62,32 @@ def split_of(question):
     return splits[hashlib.blake2b(normal_form(question).encode()).digest()[0] % 10]
 
 
-def problem(rng, task, lengths=None):
-    """One random Problem; lengths: (shortest, longest) in place of the family's own."""
+def problem(rng, task, lengths=None, forks=None):
+    """One random Problem; lengths: (shortest, longest) in place of the family's own.
+
+    forks: the random.Random that chooses at its forks, or None: there is no choice.
+    """
     family = FAMILIES[task]
     low, high = lengths or family.lengths
     only = [n for n in family.only_lengths if low <= n <= high] or family.only_lengths[-1:]
     length = rng.choice(only) if only else family.draw_length(rng, low, high)
-    return family.make(rng, length)
+    options = {"forks": forks} if family.has_forks else {}
+    return family.make(rng, length, **options)
 
 
-def generate(task, split, n, seed=0, lengths=None):
+def generate(task, split, n, seed=0, lengths=None, forks=False):
     """Yield n rows (dict, gold signals) of one task; the first rows do not depend on n.
 
-    Raises ValueError when there are not so many different questions.
+    forks: the same questions, but the teacher chooses where several ways are right, and a row has
+    "open": for each step the signals that were right there. Raises ValueError when there are not so
+    many different questions.
     """
     rng = random.Random(f"{seed}/{task}/{split}")
+    choices = random.Random(f"{seed}/{task}/{split}/forks")
     seen = set()
     misses = 0
     while len(seen) < n:
+        state = rng.getstate()
         p = problem(rng, task, lengths)
         if p.question in seen or split_of(p.question) != split:
             misses += 1
@@ -87,8 +95,12 @@ def generate(task, split, n, seed=0, lengths=None):
                 found = f"only {len(seen)} different {split} questions of these lengths, {n} wanted"
                 raise ValueError(f"{task}: {found}: widen --lengths or ask for fewer")
             continue
-        steps = [*p.steps, (RESPONSE, p.answer)]
-        texts = [write(rng, signal, body) for signal, body in steps]
+        steps, texts = written(rng, p)
+        if forks:  # the same problem once more; rng itself has gone on to the next question
+            again = random.Random()
+            again.setstate(state)
+            p = problem(again, task, lengths, choices)
+            steps, texts = written(again, p)
         row = {
             "id": f"{split}-{task}-{len(seen)}",
             "task": task,
@@ -96,11 +108,20 @@ def generate(task, split, n, seed=0, lengths=None):
             "trace": "\n\n".join(texts),
             "answer": p.answer,
         }
+        signals = [signal for signal, _ in steps]
+        if forks:
+            row["open"] = [sorted(p.forks.get(i, {s})) for i, s in enumerate(signals)]
         seen.add(p.question)
-        yield row, [signal for signal, _ in steps]
+        yield row, signals
 
 
-def rows(tasks, split, n, seed=0, lengths=None):
+def written(rng, p):
+    """(steps of a Problem with the last one, which hands over the answer; their texts)."""
+    steps = [*p.steps, (RESPONSE, p.answer)]
+    return steps, [write(rng, signal, body) for signal, body in steps]
+
+
+def rows(tasks, split, n, seed=0, lengths=None, forks=False):
     """The first n (row, gold signals) over several tasks, in turn; in training by their share."""
     shares = {task: FAMILIES[task].train_share if split == "train" else 1 for task in tasks}
     counts = dict.fromkeys(tasks, 0)
@@ -109,7 +130,7 @@ def rows(tasks, split, n, seed=0, lengths=None):
         task = min(tasks, key=lambda t: (counts[t] + 1) / shares[t])
         counts[task] += 1
         order.append(task)
-    streams = {task: generate(task, split, counts[task], seed, lengths) for task in tasks}
+    streams = {task: generate(task, split, counts[task], seed, lengths, forks) for task in tasks}
     return [next(streams[task]) for task in order]
 
 
@@ -123,6 +144,9 @@ class PrepareConfig:
         "",
         "shortest and longest problem, as 7-10, in people, instructions, tokens, symbols, items, "
         "objects, facts, towns or operations; empty: each family's own",
+    )
+    forks: bool = flag(
+        False, "the teacher chooses where several ways are right; .gold.jsonl says which were open"
     )
     seed: int = flag(0, "seed of the data; other questions for another seed", high=2**31)
     out_dir: str = flag(
@@ -153,12 +177,16 @@ def main(argv=None):
     sizes = {"train": config.n_train, "val": config.n_val, "test": config.n_test}
     sizes = {split: n for split, n in sizes.items() if n}
     try:  # make all of them before the first is written
-        splits = {split: rows(tasks, split, n, config.seed, lengths) for split, n in sizes.items()}
+        settings = config.seed, lengths, config.forks
+        splits = {split: rows(tasks, split, n, *settings) for split, n in sizes.items()}
     except ValueError as e:  # a family ran dry, or has no problem of such a length
         raise UserError(f"--lengths {config.lengths or 'of the families'}: {e}") from None
     for split, pairs in splits.items():
-        write_jsonl(out / f"{split}.jsonl", [row for row, _ in pairs])
         gold = [{"id": row["id"], "signals": signals} for row, signals in pairs]
+        if config.forks:
+            for line, (row, _) in zip(gold, pairs, strict=True):
+                line["open"] = row.pop("open")
+        write_jsonl(out / f"{split}.jsonl", [row for row, _ in pairs])
         write_jsonl(out / f"{split}.gold.jsonl", gold)
     counts = ", ".join(f"{n} {split}" for split, n in sizes.items())
     print(f"{counts} problems in {out} ({time.time() - start:.1f} s)")

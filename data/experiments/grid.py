@@ -143,7 +143,8 @@ def find_questions(student, classifier, split="test", lengths=None, file=None):
         _, _, questions, _ = load_data(config)
     else:
         tasks = student.flags["tasks"].split(",")
-        problems = prepare.rows(tasks, split, student.questions, lengths=lengths)
+        forks = bool(student.flags.get("forks"))
+        problems = prepare.rows(tasks, split, student.questions, lengths=lengths, forks=forks)
         questions = [row for row, _ in problems]
         gold = {row["id"]: signals for row, signals in problems}
         confusion = annotate(questions, gold, classifier)[1]["confusion"]

@@ -20,6 +20,8 @@ def load_data(config):
     tasks = [task for task in config.tasks.split(",") if task]
     if config.data == "algorithmic":
         return load_embedded(config, tasks or prepare.DEFAULT_TASKS.split(","))
+    if config.forks:
+        raise UserError("--forks: a choice of the embedded teacher's; leave it out with --data")
     splits = {"train": [], "val": [], "test": []}
     for row in read_questions(config.data, annotated=True):
         if not tasks or row["task"] in tasks:
@@ -42,9 +44,9 @@ def load_embedded(config, tasks):
     if not (folder / "test.jsonl").exists() and not parallel.RANK:  # to read, and for --eval
         prepare.main(["--n_train", "0", "--out_dir", str(folder)])
     try:
-        train = prepare.rows(tasks, "train", config.n_train, config.seed)
-        val = prepare.rows(tasks, "val", config.n_val)
-        test = prepare.rows(tasks, "test", config.n_test)
+        train = prepare.rows(tasks, "train", config.n_train, config.seed, forks=config.forks)
+        val = prepare.rows(tasks, "val", config.n_val, forks=config.forks)
+        test = prepare.rows(tasks, "test", config.n_test, forks=config.forks)
     except ValueError as e:  # a family with few short problems ran dry
         raise UserError(str(e)) from None
     gold = {row["id"]: signals for row, signals in train}
