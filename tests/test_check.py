@@ -14,6 +14,8 @@ from data.algorithmic.navigate import COMPASS
 from scaffold import CONCLUSION, CONTRAST, RECALL, RESPONSE
 
 TASKS = list(prepare.FAMILIES)
+TEACHERS = [(task, False) for task in TASKS]  # and those that choose at forks
+TEACHERS += [(task, True) for task in TASKS if prepare.FAMILIES[task].has_forks]
 CASES = json.loads(Path(__file__).with_name("checker_cases.json").read_text(encoding="utf-8"))
 LONGER = {
     "web_of_lies": (7, 9),
@@ -32,26 +34,28 @@ class GoldTrace:
     question: str
     steps: list  # of str
     updates: list  # places of the steps that the reasoning cannot do without
+    sums: list  # places of the steps that sum up in between
 
 
-def traces(task, n, split="test", seed=0, lengths=None):
+def traces(task, n, split="test", seed=0, lengths=None, forks=False):
     spare = {RECALL, CONCLUSION, RESPONSE}
     if task in ("family_relations", "reachability", "word_problems"):  # it goes on without a turn
         spare.add(CONTRAST)
-    for row, signals in prepare.generate(task, split, n, seed, lengths):
+    for row, signals in prepare.generate(task, split, n, seed, lengths, forks):
         updates = [i for i, signal in enumerate(signals) if signal not in spare]
-        yield GoldTrace(task, row["question"], row["trace"].split("\n\n"), updates)
+        sums = [i for i, signal in enumerate(signals[:-2]) if signal == CONCLUSION]
+        yield GoldTrace(task, row["question"], row["trace"].split("\n\n"), updates, sums)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", TASKS)
-def test_gold_is_accepted(task):
+@pytest.mark.parametrize("task, forks", TEACHERS)
+def test_gold_is_accepted(task, forks):
     for split, seed, lengths in [
         ("train", 0, None),
         ("test", 1, None),
         ("train", 1, LONGER.get(task)),
     ]:
-        for trace in traces(task, 120, split, seed, lengths):
+        for trace in traces(task, 120, split, seed, lengths, forks):
             assert check.task_of(trace.question) == task
             assert not any(check.check(trace.question, trace.steps)), trace
 
@@ -74,6 +78,9 @@ OPPOSITES = {  # phrases of opposite meaning, wherever one of them stands in a t
         ("is true", "is false"),
         ("is right", "is wrong"),
         ("is correct", "is a lie"),
+        ("would tell the truth", "would lie"),
+        ("were true", "were false"),
+        ("were right", "were wrong"),
     ],
     "navigate": [
         ("back at the start", "away from the start"),
@@ -216,6 +223,22 @@ def double(rng, trace):
     return trace.steps[: i + 1] + trace.steps[i:]
 
 
+def repeated_sum(rng, trace):
+    if not trace.sums:
+        return None
+    i = rng.choice(trace.sums)
+    return trace.steps[: i + 1] + trace.steps[i:]
+
+
+def early_sum(rng, trace):
+    if not trace.sums:
+        return None
+    i = rng.choice(trace.sums)
+    place = rng.randrange(i)
+    rest = trace.steps[place:i] + trace.steps[i + 1 :]
+    return [*trace.steps[:place], trace.steps[i], *rest]
+
+
 def answer(rng, trace):
     *steps, last = trace.steps
     old = re.search(r"(?:answer is|answer:|answer) (.+)\.$", last)
@@ -245,18 +268,20 @@ OPERATORS = [
     drop,
     swap,
     double,
+    repeated_sum,
+    early_sum,
     answer,
     bare,
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", TASKS)
-def test_mutations_are_caught(task):
+@pytest.mark.parametrize("task, forks", TEACHERS)
+def test_mutations_are_caught(task, forks):
     rng = random.Random(f"0/{task}")
     tried = {}  # by operator, for every mutant: whether it is caught
     slipped = []
-    for trace in traces(task, 150):
+    for trace in traces(task, 150, forks=forks):
         for operator in OPERATORS:
             mutant = operator(rng, trace)
             if mutant is None or mutant == trace.steps:

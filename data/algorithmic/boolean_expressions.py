@@ -9,22 +9,27 @@ Hard: what binds tighter goes first, and the rest has to be copied without a sli
         REASONING   Let's see: False or True gives True, so we have True.
         CONCLUSION  So the whole expression is True.
         RESPONSE    The answer is True.
+
+A fork: which operation goes first where none is part of another, now and then the rule before one,
+and no conclusion before the answer.
 """
 
 import re
 
 from data.algorithmic.common import Family, Problem, any_of, say
-from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
+from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL, RESPONSE
 
 # ---------------------------------------------------------------------------------- the teacher
 RULES = "[brackets come first, then not, and, or|not comes before and, and comes before or]"
 INNERMOST = re.compile(r"\([^()]*\)|^[^()]+$")  # the first pair of brackets without others in it
-OPERATIONS = {  # in the order in which the innermost brackets are worked out
-    "not": re.compile(r"not (?:True|False)(?!.*not)"),  # the last not stands before a value
-    "and": re.compile(r"\w+ and \w+"),
-    "or": re.compile(r"\w+ or \w+"),
-    "(": re.compile(r"\( \w+ \)"),
+VALUE = "(?:True|False)"
+OPERATIONS = {  # each where it can be worked out: what binds tighter than it beside it is done
+    "not": re.compile(rf"not {VALUE}"),
+    "and": re.compile(rf"(?<!not ){VALUE} and {VALUE}"),
+    "or": re.compile(rf"(?<!not )(?<!and ){VALUE} or {VALUE}(?! and)"),
+    "(": re.compile(rf"\( {VALUE} \)"),
 }
+RECALL_RULE, CONCLUDE = 0.4, 0.5  # at a fork: the share of these steps
 
 
 def expression(rng, n):
@@ -42,8 +47,24 @@ def expression(rng, n):
     return f"not {expression(rng, n - 1)}"
 
 
-def make(rng, n):
-    """An expression of n tokens (BBH: 8), worked out one operation at a time."""
+def ready(text, *span):
+    """{operation: matches} of all operations that can be worked out now, in a span of the text."""
+    found = {op: list(pattern.finditer(text, *span)) for op, pattern in OPERATIONS.items()}
+    return {op: matches for op, matches in found.items() if matches}
+
+
+def signal_of(op, last):
+    """The signal of an operation; last: the one before, or None."""
+    if op == "not":
+        return CONTRAST
+    return ADDITION if op == last else REASONING
+
+
+def make(rng, n, forks=None):
+    """An expression of n tokens (BBH: 8), worked out one operation at a time.
+
+    At a fork: another operation first, no rule, or the answer without a conclusion.
+    """
     if n < 3:
         raise ValueError("boolean_expressions: no expression of 2 tokens has an and or an or")
     text = expression(rng, n)
@@ -51,24 +72,39 @@ def make(rng, n):
         text = expression(rng, n)
     question = f"{text} is"
     steps = []
-    if sum(op in text for op in ("not", "and", "or")) > 1:
-        steps.append((RECALL, say(rng, RULES)))
+    open_signals = {}
+    has_rule = False
     last = None  # the operation before
     while " " in text:
-        inner = INNERMOST.search(text)
-        op = next(op for op in OPERATIONS if op in inner[0])
-        part = OPERATIONS[op].search(text, *inner.span())
+        found = ready(text)
+        signals = {signal_of(op, last) for op in found}
+        if not has_rule and sum(op in text for op in ("not", "and", "or")) > 1:
+            if forks:
+                open_signals[len(steps)] = signals | {RECALL}
+            if not forks or forks.random() < RECALL_RULE:
+                steps.append((RECALL, say(rng, RULES)))
+                has_rule = True
+        if forks:
+            open_signals.setdefault(len(steps), signals)
+            op = forks.choice(list(found))
+            part = forks.choice(found[op])
+        else:
+            found = ready(text, *INNERMOST.search(text).span())
+            op = next(iter(found))
+            part = found[op][-1 if op == "not" else 0]  # the last not stands before a value
         is_true = "True" in part[0] if op == "or" else "False" not in part[0]
-        signal = ADDITION if op == last else REASONING
         if op == "not":
             is_true = not is_true
-            signal = CONTRAST
         text = f"{text[: part.start()]}{is_true}{text[part.end() :]}"
         link = say(rng, f"[is|gives|makes] {is_true}[, leaving|, which leaves|, so we have]")
-        steps.append((signal, f"{part[0]} {link} {text}"))
+        steps.append((signal_of(op, last), f"{part[0]} {link} {text}"))
         last = op
-    steps.append((CONCLUSION, say(rng, f"the [whole expression|whole|expression] is {text}")))
-    return Problem(question, text, steps)
+    if forks:
+        open_signals[len(steps)] = {CONCLUSION, RESPONSE}
+    if not forks or forks.random() < CONCLUDE:
+        summary = say(rng, f"the [whole expression|whole|expression] is {text}")
+        steps.append((CONCLUSION, summary))
+    return Problem(question, text, steps, open_signals)
 
 
 # ---------------------------------------------------------------------------------- the checker
@@ -187,4 +223,4 @@ def read_question(question):
     return checker if checker.truth in ("true", "false") else None
 
 
-FAMILY = Family("boolean_expressions", make, read_question, lengths=(5, 9))
+FAMILY = Family("boolean_expressions", make, read_question, lengths=(5, 9), has_forks=True)

@@ -13,6 +13,10 @@ the words just written, and its signal can be predicted in one look. An example 
         REASONING   Then that makes 1 + 1 = 2.
         CONCLUSION  In summary, I have 2 animals in total.
         RESPONSE    Final answer: 2.
+
+A fork: two items after the last sum, and while items are left, the teacher goes on or sums up:
+
+        CONCLUSION  So there are 2 animals so far.
 """
 
 import json
@@ -35,15 +39,18 @@ from scaffold import ADDITION, CONCLUSION, CONTRAST, EXAMPLES, REASONING, RECALL
 
 # ---------------------------------------------------------------------------------- the teacher
 NUMBER_WORDS = "one two three four five".split()
+SUM_UP = 0.5  # at a fork: the share of interim sums
 
 
-def make(rng, n):
+def make(rng, n, forks=None):
     """A problem of n kinds of thing, of which up to three are not of the category asked for."""
     asked = rng.choice(list(ITEMS))
     items = draw_items(rng, asked, n)
     steps = [(RECALL, say(rng, f"[I have to|I need to|we have to] count the {asked}"))]
     phrases = []  # "a grape", "two onions"
+    open_signals = {}
     total = 0
+    summed_up = 0  # so many items had been counted at the last interim sum
     for (one, many), category in items:
         k = rng.choice((1, 1, 1, 2, 3)) if rng.random() < 0.8 else rng.randint(1, 5)
         if k == 1:
@@ -61,10 +68,17 @@ def make(rng, n):
             body = "[that does not count|this is not asked for], so "
             body += f"[it stays|the count is still|the total stays] {total}"
             steps.append((CONTRAST, say(rng, body)))
+        done = len(phrases)
+        if forks and total and done >= summed_up + 2 and done < n:
+            open_signals[len(steps)] = {ADDITION, CONCLUSION}
+            if forks.random() < SUM_UP:
+                body = f"[there are|I have|that makes] {total} {asked} [so far|up to here|by now]"
+                steps.append((CONCLUSION, say(forks, body)))
+                summed_up = done
     summary = f"[there are|I have|that makes] {total} {asked} [in all|altogether|in total]"
     steps.append((CONCLUSION, say(rng, summary)))
     question = f"I have {listing(phrases)}. How many {asked} do I have?"
-    return Problem(question, str(total), steps)
+    return Problem(question, str(total), steps, open_signals)
 
 
 def draw_items(rng, asked, n):
@@ -120,6 +134,7 @@ class Checker:
             self.totals.append(self.totals[-1] + k * self.counts[-1])
         self.done = 0  # so many items have been named
         self.pending = False  # whether the count after the last of them is still due
+        self.summed_up = 0  # so many had been counted at the last interim sum
         noun = any_of({noun for _, noun in items}, "i")
         self.claims = rf"""
             (?:\b(?P<n>an?|{COUNT})\ )?(?P<noun>{noun})  # the two onions
@@ -128,6 +143,7 @@ class Checker:
           | (?P<out>\b(?:(?:do|does|is|are)(?:\ not|n't)\ (?:count|asked\ for)|skip|ignore)\b)
           | (?:\b(?P<sum>{COUNT})|\b(?:count|asks?\ for|(?:number|count)\ of)(?:\ only|\ the)*)
             \ (?P<goal>{KIND})  # 3 vegetables, count the vegetables
+          | \b(?:thus\ far|(?:up\ to|until)\ (?:here|now|this\ (?:point|item|one)))\b
           | (?P<all>\b(?:in\ (?:all|total|the\ end)|altogether|final)\b)
           | (?:\b(?:total|count)(?:\ is)?\ )?  # 1 + 2 = 3, or: makes 3, the count stays at 3
             (?:\b(?P<a>{COUNT})\ ?\+\ ?(?P<b>{COUNT})\ (?:=|is|are|equals|makes|gives)\s
@@ -137,6 +153,7 @@ class Checker:
         """
 
     def judge(self, claims):
+        self.was_pending = self.pending
         self.named = False  # whether this step names an item
         self.excluded = False  # whether it says that the item is not asked for
         done = self.done
@@ -202,15 +219,23 @@ class Checker:
         said = claim["total"] or claim["sum"]
         if number(said) != total:
             yield f"says {said}, but it is {total}"
-        sums_up = claim["sum"] or not self.pending
-        if sums_up and (self.pending or done < len(self.items)):
-            yield "stops before the last item"
+        if claim["sum"] or not self.pending:
+            yield from self.judge_sum(total)
         miscounts = self.pending and not counts and not self.excluded
         if claim["stay"]:
             miscounts = counts or not self.pending
         if miscounts:
             yield "counts what does not, or does not count what does"
         self.pending = False
+
+    def judge_sum(self, total):
+        """At the end, or in between as a step of its own, once there is something new to sum up."""
+        if self.pending or self.done < len(self.items) and (self.named or self.was_pending):
+            yield "stops before the last item"
+        elif self.done < len(self.items):
+            if not total or self.done < self.summed_up + 2:
+                yield "has nothing to sum up yet"
+            self.summed_up = self.done
 
     def conclude(self):
         unfinished = self.pending or self.done < len(self.items)
@@ -229,4 +254,4 @@ def read_question(question):
     return Checker(m["asked"], items)
 
 
-FAMILY = Family("object_counting", make, read_question, lengths=(2, 10))
+FAMILY = Family("object_counting", make, read_question, lengths=(2, 10), has_forks=True)

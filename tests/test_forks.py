@@ -1,0 +1,131 @@
+"""Forks: where several ways are right the teacher chooses, its rows say which, all are accepted."""
+
+import json
+import random
+from collections import defaultdict
+
+import pytest
+
+from data.algorithmic import prepare
+from data.algorithmic.check import check
+from data.algorithmic.common import write
+from data.experiments import grid
+from data.experiments.plan import student_plans
+from data.tools.flags import UserError
+from data.tools.loading import load_data
+from scaffold import RESPONSE
+from train import TrainConfig
+
+FORKED = [task for task, family in prepare.FAMILIES.items() if family.has_forks]
+
+
+def forked_problem(task, seed, choices):
+    """Problem number `seed` of a task; choices: another seed, of what is done at its forks."""
+    forks = None if choices is None else random.Random(choices)
+    return prepare.problem(random.Random(seed), task, forks=forks)
+
+
+@pytest.mark.parametrize("task", prepare.FAMILIES)
+def test_the_flag_changes_no_question(task):
+    plain = list(prepare.generate(task, "train", 60))
+    forked = list(prepare.generate(task, "train", 60, forks=True))
+    assert [row["question"] for row, _ in plain] == [row["question"] for row, _ in forked]
+    assert [row["answer"] for row, _ in plain] == [row["answer"] for row, _ in forked]
+    assert not any("open" in row for row, _ in plain)
+    same = [row["trace"] for row, _ in plain] == [row["trace"] for row, _ in forked]
+    assert same == (task not in FORKED)
+    for row, signals in forked:
+        for signal, open_signals in zip(signals, row["open"], strict=True):
+            assert signal in open_signals == sorted(set(open_signals))
+            assert task in FORKED or open_signals == [signal]
+
+
+@pytest.mark.parametrize("task", FORKED)
+def test_a_trace_has_two_to_four_forks(task):
+    forked = [row["open"] for row, _ in prepare.generate(task, "train", 300, forks=True)]
+    n_forks = sum(len(signals) > 1 for row in forked for signals in row)
+    assert 2 <= n_forks / len(forked) <= 4
+
+
+@pytest.mark.parametrize("task", FORKED)
+def test_most_questions_have_several_flows(task):
+    n_flows = []
+    for seed in range(20):
+        problems = [forked_problem(task, seed, choices) for choices in range(20)]
+        assert len({p.question for p in problems}) == 1
+        n_flows.append(len({tuple(signal for signal, _ in p.steps) for p in problems}))
+    assert sum(n > 1 for n in n_flows) >= 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", FORKED)
+def test_every_way_is_accepted_and_open(task):
+    """Of 300 traces of a question, those that began alike go on with every signal that is open."""
+    n_forks = 0
+    for seed in range(12):
+        going_on = defaultdict(list)  # (signal, what is done) of the first steps -> next signals
+        said_open = {}
+        for choices in range(300):
+            p = forked_problem(task, seed, choices)
+            rng = random.Random(choices)
+            steps = [*p.steps, (RESPONSE, p.answer)]
+            verdicts = check(p.question, [write(rng, *step) for step in steps])
+            assert not any(verdicts), (p, verdicts)
+            for i, (signal, _) in enumerate(steps):
+                begun = tuple(steps[:i])
+                going_on[begun].append(signal)
+                open_signals = p.forks.get(i, {signal})
+                assert said_open.setdefault(begun, open_signals) == open_signals
+        often = {begun: found for begun, found in going_on.items() if len(found) >= 60}
+        for begun, found in often.items():
+            assert set(found) == said_open[begun], (p.question, begun)
+            n_forks += len(set(found)) > 1
+    assert n_forks >= 12
+
+
+def test_prepare_writes_what_was_open(tmp_path):
+    flags = ["--n_train", "6", "--n_val", "0", "--n_test", "0", "--out_dir", str(tmp_path)]
+    prepare.main([*flags, "--forks"])
+    tasks = prepare.DEFAULT_TASKS.split(",")
+    pairs = prepare.rows(tasks, "train", 6, forks=True)
+    rows, gold = (
+        [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("train.jsonl", "train.gold.jsonl")
+    )
+    assert [line["open"] for line in gold] == [row.pop("open") for row, _ in pairs]
+    assert rows == [row for row, _ in pairs]
+    assert any(len(signals) > 1 for line in gold for signals in line["open"])
+    prepare.main(flags)
+    assert '"open"' not in (tmp_path / "train.gold.jsonl").read_text()
+
+
+def texts(traces):
+    return [[step.text for step in trace.steps] for trace in traces]
+
+
+def test_train_learns_from_forks_and_an_experiment_asks_with_them():
+    config = TrainConfig(forks=True, n_train=40, n_val=9, n_test=9)
+    traces, val_traces, test_rows, _ = load_data(config)
+    tasks = prepare.DEFAULT_TASKS.split(",")
+    for loaded, split, n in [(traces, "train", 40), (val_traces, "val", 9)]:
+        rows = [row for row, _ in prepare.rows(tasks, split, n, forks=True)]
+        assert texts(loaded) == [row["trace"].split("\n\n") for row in rows]
+    line = {
+        "arm": "forked",
+        "tasks": [prepare.DEFAULT_TASKS],
+        "n_train": [40],
+        "seeds": [0],
+        "questions": 9,
+        "flags": {"forks": True},
+        "decodings": {},
+    }
+    (student,) = student_plans([line])
+    assert "--forks" in student.argv()
+    questions, _ = grid.find_questions(student, None)
+    assert questions == test_rows
+    assert questions == [row for row, _ in prepare.rows(tasks, "test", 9, forks=True)]
+
+
+def test_a_file_has_no_forks_to_choose():
+    with pytest.raises(UserError, match="--forks"):
+        load_data(TrainConfig(forks=True, data="data/example.jsonl"))
