@@ -16,7 +16,7 @@ from data.tools.loading import load_data
 from scaffold import RESPONSE
 from train import TrainConfig
 
-FORKED = [task for task, family in prepare.FAMILIES.items() if family.has_forks]
+FORKED = prepare.FORKED
 
 
 def forked_problem(task, seed, choices):
@@ -126,6 +126,11 @@ def test_train_learns_from_forks_and_an_experiment_asks_with_them():
     assert questions == [row for row, _ in prepare.rows(tasks, "test", 9, forks=True)]
 
 
-def test_a_file_has_no_forks_to_choose():
-    with pytest.raises(UserError, match="--forks"):
+def test_a_file_has_no_forks_to_choose_nor_have_all_families():
+    with pytest.raises(UserError, match="leave it out with --data"):
         load_data(TrainConfig(forks=True, data="data/example.jsonl"))
+    task = next(task for task in prepare.FAMILIES if task not in FORKED)
+    with pytest.raises(UserError, match=f"--forks: {task} has none"):
+        load_data(TrainConfig(forks=True, tasks=task))
+    with pytest.raises(UserError, match=f"--forks: {task} has none"):
+        prepare.main(["--forks", "--tasks", task])

@@ -55,6 +55,7 @@ FAMILY_NAMES = [
     "word_problems",
 ]
 FAMILIES = {name: import_module(f"data.algorithmic.{name}").FAMILY for name in FAMILY_NAMES}
+FORKED = [name for name, family in FAMILIES.items() if family.has_forks]
 # Those that two cores learn within the default run.
 DEFAULT_TASKS = "web_of_lies,boolean_expressions,object_counting"
 
@@ -152,7 +153,9 @@ class PrepareConfig:
         "objects, facts, towns or operations; empty: each family's own",
     )
     forks: bool = flag(
-        False, "the teacher chooses where several ways are right; .gold.jsonl says which were open"
+        False,
+        "the teacher chooses where several ways are right, and .gold.jsonl has their signals; in "
+        + ", ".join(FORKED),
     )
     seed: int = flag(0, "seed of the data; other questions for another seed", high=2**31)
     out_dir: str = flag(
@@ -171,13 +174,20 @@ def parse_lengths(text):
     raise UserError(f"--lengths {text[:20]!r}: write two whole numbers from 2 to 999, as 7-10")
 
 
+def check_tasks(tasks, forks):
+    """Raise UserError for a task that is no family, and for forks where no family has any."""
+    unknown = sorted(set(tasks) - set(FAMILIES))
+    if unknown:
+        raise UserError(f"unknown task {unknown[0][:60]!r}: choose from {', '.join(FAMILIES)}")
+    if forks and not set(tasks) & set(FORKED):
+        raise UserError(f"--forks: {', '.join(tasks)} has none; choose from {', '.join(FORKED)}")
+
+
 def main(argv=None):
     (config,) = parse_flags(PrepareConfig, argv, __doc__.split("\n")[0])
     tasks = config.tasks.split(",")
     lengths = parse_lengths(config.lengths)
-    unknown = sorted(set(tasks) - set(FAMILIES))
-    if unknown:
-        raise UserError(f"unknown task {unknown[0][:60]!r}: choose from {', '.join(FAMILIES)}")
+    check_tasks(tasks, config.forks)
     start = time.time()
     out = Path(config.out_dir)
     sizes = {"train": config.n_train, "val": config.n_val, "test": config.n_test}

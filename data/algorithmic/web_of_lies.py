@@ -154,8 +154,11 @@ class Checker:
                 supposed = affirms(claim["status"] or claim["verdict"])
             else:
                 yield from self.judge_status(claim, claim["who"] or speaker)
-        if supposed is not None and not any(claim["then"] for claim in claims):
-            yield "draws nothing from what it supposes"
+        if supposed is not None:
+            consequences = [claim for claim in claims if claim["then"]]
+            stated = [c for c in claims if c["who"] == speaker and c["status"] and not c["if"]]
+            if not consequences or len(stated) > 1:  # the second would follow from the first alone
+                yield "draws nothing from what it supposes"
 
     def judge_consequence(self, claim, speaker, supposed):
         """What the one spoken of "would" do has to follow from the words and what is supposed."""

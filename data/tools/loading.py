@@ -36,10 +36,7 @@ def load_data(config):
 
 def load_embedded(config, tasks):
     """`load_data` for the embedded teacher: traces are generated, then annotated."""
-    unknown = sorted(set(tasks) - set(prepare.FAMILIES))
-    if unknown:
-        choices = ", ".join(prepare.FAMILIES)
-        raise UserError(f"--tasks: unknown task {unknown[0]!r}; choose from {choices}")
+    prepare.check_tasks(tasks, config.forks)
     folder = Path(prepare.__file__).parent
     if not (folder / "test.jsonl").exists() and not parallel.RANK:  # to read, and for --eval
         prepare.main(["--n_train", "0", "--out_dir", str(folder)])
