@@ -74,7 +74,7 @@ def test_every_way_is_accepted_and_open(task):
             for i, (signal, _) in enumerate(steps):
                 begun = tuple(steps[:i])
                 going_on[begun].append(signal)
-                open_signals = p.forks.get(i, {signal})
+                open_signals = p.open_signals.get(i, {signal})
                 assert said_open.setdefault(begun, open_signals) == open_signals
         often = {begun: found for begun, found in going_on.items() if len(found) >= 60}
         for begun, found in often.items():

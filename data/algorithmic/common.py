@@ -18,7 +18,8 @@ class Problem:
     question: str
     answer: str
     steps: list  # of (signal, body): the reasoning, without the step that hands over the answer
-    forks: dict = field(default_factory=dict)  # {place in steps: set of the signals right there}
+    # {place in steps: set of all signals that are right there}; elsewhere it is the step's alone.
+    open_signals: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def generate(task, split, n, seed=0, lengths=None, forks=False):
         }
         signals = [signal for signal, _ in steps]
         if forks:
-            row["open"] = [sorted(p.forks.get(i, {s})) for i, s in enumerate(signals)]
+            row["open"] = [sorted(p.open_signals.get(i, {s})) for i, s in enumerate(signals)]
         seen.add(p.question)
         yield row, signals
 
