@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import defaultdict
 
 import pytest
@@ -13,7 +14,7 @@ from data.experiments import grid
 from data.experiments.plan import student_plans
 from data.tools.flags import UserError
 from data.tools.loading import load_data
-from scaffold import RESPONSE
+from scaffold import CONCLUSION, CONTRAST, EXAMPLES, RECALL, RESPONSE
 from train import TrainConfig
 
 FORKED = prepare.FORKED
@@ -81,6 +82,21 @@ def test_every_way_is_accepted_and_open(task):
             assert set(found) == said_open[begun], (p.question, begun)
             n_forks += len(set(found)) > 1
     assert n_forks >= 12
+
+
+WORDS = [  # (task, the words of what is done at a fork, the signal that it has)
+    ("object_counting", r"\d [a-z ]+ (so far|up to here|by now|in (all|total)|alto)", CONCLUSION),
+    ("web_of_lies", " would ", EXAMPLES),
+    ("boolean_expressions", "[Nn]ot (True|False) (is|gives|makes) ", CONTRAST),
+    ("boolean_expressions", " comes? (first|before)", RECALL),
+]
+
+
+@pytest.mark.parametrize("task, words, signal", WORDS)
+def test_a_signal_is_decided_by_what_is_done(task, words, signal):
+    for row, signals in prepare.generate(task, "train", 200, forks=True):
+        for text, gold in zip(row["trace"].split("\n\n"), signals, strict=True):
+            assert bool(re.search(words, text)) == (gold == signal), (row, text)
 
 
 def test_prepare_writes_what_was_open(tmp_path):
