@@ -1,8 +1,8 @@
 """The embedded teacher: procedural problems with a written-out reasoning trace, made in seconds.
 
 Nine families: algorithmic tasks of BIG-Bench Hard (Suzgun et al. 2022) in its question format,
-family_relations (after the quiz of fairydreaming/farel-bench), reachability (depth-first search
-with dead ends) and word_problems (in the form of GSM8K). A row of train.jsonl, on several lines:
+family_relations (after the quiz of fairydreaming/farel-bench), reachability (breadth-first search
+on a map) and word_problems (in the form of GSM8K). A row of train.jsonl, on several lines:
 
     {"id": "train-boolean_expressions-2", "task": "boolean_expressions",
      "question": "( False or True ) is",

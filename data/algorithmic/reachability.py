@@ -1,22 +1,22 @@
-"""Reachability: can one get from one town to another by one-way roads? (depth-first search)
+"""Reachability: can one get from one town to another by one-way roads? (breadth-first search)
 
-Hard: to turn back at a dead end, to where another way was left. What leads on from a town is looked
-up: every town comes once as the first word of a fact, and what it leads to stands within three
-tokens of it, the reach of the student's short convolution. An example of three towns:
+Hard: to know which towns were found, and which of them is next. What a step compares stands close
+before it: the list of the towns found, and the goal. What leads on from a town is looked up: every
+town comes once as the first word of a fact. An example of four towns:
 
-    All roads are one-way. Penn leads nowhere. Yarm leads to Penn and Oxley. Oxley leads to Penn.
-    Can you get from Yarm to Oxley?
+    All roads are one-way. Penn leads nowhere. Oxley leads to Penn. Yarm leads to Penn and Elmer.
+    Elmer leads to Yarm and Oxley. Can you get from Yarm to Oxley?
     Options:
     - Yes
     - No
-        RECALL      I think I begin in Yarm and look for Oxley.
-        RECALL      We are told that Yarm leads to Penn and Oxley.
-        EXAMPLES    Say, Penn is new, so I go to Penn from Yarm.
+        RECALL      I think I look for Oxley, and my list is Yarm.
+        RECALL      We are told that Yarm leads to Penn and Elmer.
+        REASONING   Now I look for Oxley; Penn is new and Elmer is new.
+        ADDITION    Also, my list is Yarm, Penn, Elmer, and after Yarm comes Penn.
         RECALL      I recall that Penn leads nowhere.
-        ADDITION    Then nothing new is left in Penn, so I go back from Penn to Yarm.
-        RECALL      I recall that Yarm leads to Penn and Oxley.
-        CONTRAST    But Penn was seen before.
-        EXAMPLES    For example, Oxley is new, so I go to Oxley from Yarm.
+        CONTRAST    But this is a dead end, and after Penn comes Elmer.
+        RECALL      I know that Elmer leads to Yarm and Oxley.
+        REASONING   Now I look for Oxley; Yarm was seen and Oxley is my goal.
         CONCLUSION  Hence Oxley can be reached from Yarm.
         RESPONSE    This gives the answer Yes.
 """
@@ -24,7 +24,7 @@ tokens of it, the reach of the student's short convolution. An example of three 
 import re
 
 from data.algorithmic.common import TOWNS, Family, Problem, any_of, say, tidy
-from scaffold import ADDITION, CONCLUSION, CONTRAST, EXAMPLES, REASONING, RECALL
+from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
 
 
 # ---------------------------------------------------------------------------------- the teacher
@@ -62,36 +62,42 @@ def roads_from(town, ends):
 
 
 def search(rng, ways, start, goal):
-    """The steps of the search, which tries the roads in the order of the question.
+    """The steps of the search: what a town leads to goes to the end of the list, if it is new.
 
-    The roads from a town are stated before one is taken: a step hangs on words just written.
+    A step that compares has the list and the goal close before it.
     """
-    plan = f"I [start|begin] in {start} and [look for|want to reach|am looking for] {goal}"
-    steps = [(RECALL, say(rng, plan))]
-    seen, path = {start}, [start]
-    while path and path[-1] != goal:
-        town = path[-1]
-        steps.append((RECALL, roads_from(town, ways[town])))
-        for end in ways[town]:
-            if end not in seen:
-                signal = EXAMPLES if len(ways[town]) > 1 else REASONING
-                steps.append(
-                    (signal, say(rng, f"{end} is new, so I [go|come|move] to {end} from {town}"))
-                )
-                seen.add(end)
-                path.append(end)
-                break
-            steps.append((CONTRAST, say(rng, f"{end} [is not new|has been seen|was seen before]")))
-        else:
-            path.pop()
-            back = "and there is nowhere to go back to"
-            if path:
-                back = f"so I go back from {town} to {path[-1]}"
-            body = f"[nothing new is left|there is nothing new] in {town}, {back}"
-            steps.append((ADDITION, say(rng, body)))
-    verdict = "[is reached|can be reached]" if path else "[is never reached|cannot be reached]"
+    steps = [(RECALL, say(rng, f"I [look|am looking] for {goal}, and my list is {start}"))]
+    known = [start]
+    for i, town in enumerate(known):
+        ends = ways[town]
+        steps.append((RECALL, roads_from(town, ends)))
+        if goal in ends:
+            ends = ends[: ends.index(goal) + 1]
+        if ends:
+            found = " and ".join(say(rng, compare(end, known, goal)) for end in ends)
+            steps.append((REASONING, say(rng, f"I [look|am looking] for {goal}; {found}")))
+        if goal in ends:
+            verdict = "[is|can be] reached"
+            break
+        new = [end for end in ends if end not in known]
+        known += new
+        following = [*known, "nothing"][i + 1]
+        result = "[nothing there is new|this is a dead end|that leads to nothing new]"
+        if new:
+            result = f"my list is {', '.join(known)}"
+        signal = ADDITION if new else CONTRAST
+        steps.append((signal, say(rng, f"{result}, and after {town} comes {following}")))
+    else:
+        verdict = "[is never|cannot be] reached"
     steps.append((CONCLUSION, say(rng, f"{goal} {verdict} from {start}")))
     return steps
+
+
+def compare(end, known, goal):
+    """What the search says of a town that a road leads to."""
+    if end == goal:
+        return f"{end} is my goal"
+    return f"{end} [was seen|is known]" if end in known else f"{end} is new"
 
 
 # ---------------------------------------------------------------------------------- the checker
@@ -104,151 +110,162 @@ QUESTION = re.compile(
 
 
 class Checker:
-    """A search: on along a given road to a new town, or back from a town that has no such road."""
+    """A search: in one town after the other, every road leads to a new town or to a known one."""
 
     answers = "yes|no"
 
     def __init__(self, ways, start, goal):
         self.ways = ways  # {town: [where its roads lead]}
         self.start, self.goal = start, goal
-        near = [start]
-        for town in near:  # grows to all the towns that can be reached
-            near += [end for end in ways[town] if end not in near]
-        self.reachable = goal in near
-        self.path = [start]  # from the start to where the search is; empty at its end
-        self.seen = {start}
+        self.near = [start]
+        for town in self.near:  # grows to all the towns that can be reached
+            self.near += [end for end in ways[town] if end not in self.near]
+        self.found = [start]  # in the order of the list
+        self.due = {}  # {town that the search has come to: the ends of its roads not yet judged}
+        self.enter(start)
         town = any_of(ways)
+        towns = rf"{town}(?:(?:,|,?\ and)\ {town})*"
         self.claims = rf"""
-            \b(?:start|begin|am)(?:s|ing|ning)?\ (?:in|at|from)\ (?P<place>{town})  # start in Ash
+            \b(?:start|begin)(?:s|ning)?\ (?:in|at|from|with)\ (?P<start>{town})  # begin in Ash
           | \b(?:look(?:ing)?\ for|want\ to\ (?:reach|get\ to)|try(?:ing)?\ to\ reach|goal\ is)
             \ (?P<goal>{town})  # look for Fir
+          | \b(?:(?:my|the|our)\ list(?:\ now)?\ (?:is|has|holds|reads)
+            |(?:i|we)(?:\ have)?\ (?:know(?:\ of)?|found)):?\ (?P<list>{towns})  # my list is Ash
           | \b(?:(?:i|we)\ can|there\ is)(?:\ a)?(?P<cannot>\ not|not|'t|\ never|\ no)?
             \ (?:get|way|path|route)\ from\ (?P<from>{town})\ to\ (?P<to>{town})  # I can get
-          | (?:\bfrom\ (?P<x>{town}),?\ )?\b(?:i|we)(?:\ can)?  # from Ash I go to Oak
-            \ (?:(?:go|come|move|travel|drive|get|take\ the\ road)(?!\ back)
-              (?:\ from\ (?P<x2>{town}))?
-              (?:\ there|(?:\ on)?\ to\ (?P<y>{town})|\ on\b)|reach\ (?P<y2>{town}))
-            (?:\ from\ (?P<x3>{town}))?
-          | (?P<x4>{town})\ ->\ (?P<y3>{town})
-          | (?:\bfrom\ )?(?P<listed>{town}),?\ (?:there\ (?:is|are)\ )?(?:(?:the|a|one)\ )?
+          | (?:\bafter\ (?P<after>{town}),?\ )?(?:(?:\bcomes\ |\bnext\ (?:is|comes)\ )
+             (?:(?P<next>{town})|(?P<nothing>nothing|no\ other))
+             |(?P<next2>{town})\ (?:is|comes)\ next)\b  # after Ash comes Oak
+          | (?:\bfrom\ (?P<x>{town}),?\ )?\b(?:(?:i|we)(?:\ can)?|back)  # from Ash I go to Oak
+            (?:\ (?:go|come|move|turn|return|travel))?(?:\ on|\ back)*
+            (?:\ from\ (?P<x2>{town}))?\ to\ (?P<next3>{town})(?:\ from\ (?P<x3>{town}))?
+          | (?P<listed>{town}),?\ (?:there\ (?:is|are)\ )?(?:(?:the|a|one)\ )?
             (?:only\ )?(?:roads?\ (?:leads?\ |goe?s?\ )?|leads?\ )to  # from Ash roads lead to Oak
-            \ (?P<ends>{town}(?:(?:,|,?\ and)\ {town})*)
+            \ (?P<ends>{towns})
           | \broad\ from\ (?P<listed2>{town})\ to\ (?P<ends2>{town})
-          | (?P<new>{town})\ (?:is\ (?:new|unseen)|(?:is|was|has)(?:\ not|n't)\ (?:been\ )?seen)\b
-          | (?P<old>{town})\ (?:(?:is|was)(?:\ not\ new|n't\ new|\ seen)|has\ been\ seen)\b
-            (?:\ before|\ already)?
-          | (?:\bfrom\ )?(?P<dead>{town}),?\ (?:is\ a\ dead\ end
-            |(?P<lacks>leads\ nowhere|(?:(?:has|there\ (?:is|are))\ )?no\b)
-             (?P<fresh>\ (?:new|other|more|unseen|unvisited|(?:road|way)s?\ left))?
-             (?:\ (?:road|way)s?)?(?:\ leads?|\ goes?)?(?:\ out|\ on|\ anywhere)?)\b
-          | \bnothing(?:\ new)?(?:\ is)?(?:\ left)?\ in\ (?P<spent>{town})  # nothing is left in Oak
-          | \b(?:back(?:track)?(?:ing)?|return(?:ing)?)  # back from Oak to Ash
-            (?:\ from\ (?P<left>{town}))?\ to\ (?P<back>{town})
-          | (?P<none>\b(?:nowhere|nothing)(?:\ left)?\ to\ (?:go|turn)\ back\ to\b)
+          | (?P<dead>{town}),?\ (?:leads\ nowhere|(?:(?:has|there\ (?:is|are))\ )?no\ (?:road|way)s?
+            (?:\ out|\ (?:leads?\ )?on)?)\b  # Elm leads nowhere
+          | (?P<hit>{town})\ is\ (?:my|the|our)\ goal\b
+          | (?P<new>{town})(?:\ is|,\ which\ is)\ (?:new|unseen)\b
+          | (?P<old>{town})\ (?:is\ (?:not\ new|known|on\ (?:my|the|our)\ list)|isn't\ new
+            |(?:was|has\ been)\ (?:seen|known|found|listed))\b(?:\ before|\ already)?
+          | (?:(?P<spent_in>{town})\ is\ )?(?P<spent>\ba\ dead\ end\b
+            |\bnothing(?:\ there|\ here|\ is|\ new|\ left)+)(?:\ in\ (?P<spent_in2>{town}))?
           | (?P<end>{town})\ (?:is|was|can|has)(?P<no>n't|not|\ not|'t|\ never)?(?:\ be|\ been)?
             \ (?:reached|(?P<un>un)?reachable)(?:\ from\ (?P<end_from>{town}))?  # Fir is reached
         """
 
+    def enter(self, town):
+        """The search comes to the town, maybe once more."""
+        self.here = town
+        self.told = set()  # ends of its roads that were stated since then
+        self.is_fruitful = False  # whether one of them has been new
+        self.due.setdefault(town, list(self.ways[town]))
+
     def judge(self, claims):
-        self.dead_end = None  # a town that this step leaves, until it says where to go back to
-        self.named = None  # the town that "there" means
         n_moves = 0
         for claim in claims:
-            here = self.path[-1] if self.path else "its end"
-            if claim["place"] or claim["goal"] or claim["from"] or claim["end"]:
-                yield from self.judge_question(here, claim)
-            elif claim["listed"] or claim["listed2"]:
-                yield from self.judge_fact(here, claim)
-            elif claim["new"] or claim["old"]:
-                self.named = claim["new"]
-                town = claim["new"] or claim["old"]
-                if bool(claim["new"]) == (town in self.seen):
+            if claim["start"] or claim["goal"] or claim["from"] or claim["end"]:
+                yield from self.judge_question(claim)
+            elif claim["list"]:
+                towns = split(claim["list"])
+                if sorted(towns) == sorted(self.found):
+                    self.found = towns
+                else:
+                    yield f"'{claim[0]}', but found are {', '.join(self.found)}"
+            elif claim["listed"] or claim["listed2"] or claim["dead"]:
+                yield from self.judge_fact(claim)
+            elif claim["new"] or claim["old"] or claim["hit"]:
+                yield from self.judge_end(claim)
+            elif claim["spent"]:
+                town = claim["spent_in"] or claim["spent_in2"] or self.here
+                if town != self.here or self.due[town] or self.is_fruitful:
                     yield f"says '{claim[0]}' wrongly"
-                elif town not in self.ways.get(here, []):
-                    yield f"no road leads from {here} to {town}"
-            elif claim["dead"] or claim["spent"] or claim["back"] or claim["none"]:
-                yield from self.judge_turn(here, claim)
             else:
                 n_moves += 1
-                yield from self.judge_move(here, claim)
+                yield from self.judge_move(claim)
         if n_moves > 1:
-            yield "takes two roads"
-        if self.dead_end:
-            yield "does not say where to go back to"
+            yield "goes on twice"
 
-    def judge_question(self, here, claim):
-        """Where the search is, what it looks for, whether that can be reached."""
-        start = claim["from"] or claim["end_from"] or self.start
+    def judge_question(self, claim):
+        """Where the search begins, what it looks for, whether that can be reached."""
+        start = claim["start"] or claim["from"] or claim["end_from"] or self.start
         goal = claim["goal"] or claim["to"] or claim["end"] or self.goal
         if (start, goal) != (self.start, self.goal):
             yield f"'{claim[0]}': the question asks for {self.start} to {self.goal}"
-        if claim["place"] not in (None, here):
-            yield f"says '{claim[0]}', but the search is at {here}"
-        if claim["end"] or claim["from"]:
+        elif claim["end"] or claim["from"]:
             denies = claim["no"] or claim["un"] or claim["cannot"]
-            if bool(denies) == self.reachable:
+            if bool(denies) == (self.goal in self.near):
                 yield f"says '{claim[0]}' wrongly"
             elif self.conclude()[1]:
                 yield "the search has not shown that"
 
-    def judge_fact(self, here, claim):
-        """Given roads from where the search is, all of them or one."""
-        town = claim["listed"] or claim["listed2"]
-        ends = re.split(r",? and |, ", claim["ends"] or claim["ends2"])
+    def judge_fact(self, claim):
+        """Given roads from where the search is: all of them, one, or that there is none."""
+        town = claim["listed"] or claim["listed2"] or claim["dead"]
+        ends = [] if claim["dead"] else split(claim["ends"] or claim["ends2"])
         is_all = sorted(ends) == sorted(self.ways[town])
-        if not is_all and (len(ends) > 1 or "only" in claim[0] or ends[0] not in self.ways[town]):
+        is_one = len(ends) == 1 and "only" not in claim[0] and ends[0] in self.ways[town]
+        if not is_all and not is_one:
             yield f"'{claim[0]}' is not given"
-        elif town != here:
-            yield f"the search is at {here}, not {town}"
-        self.named = ends[0]
+        elif town != self.here:
+            yield f"the search is at {self.here}, not {town}"
+        elif self.told >= {*ends, None}:
+            yield f"'{claim[0]}' has been said"
+        self.told |= {*ends, None}
 
-    def judge_move(self, here, claim):
-        """A road has to be given, and to lead from where the search is to a new town."""
-        town = claim["x"] or claim["x2"] or claim["x3"] or claim["x4"] or here
-        end = claim["y"] or claim["y2"] or claim["y3"] or self.named
-        self.cut_path(town)
-        if end not in self.ways[town]:
-            yield f"no road leads from {town} to {end}"
+    def judge_end(self, claim):
+        """What a road from where the search is leads to: a new town, an old one, or the goal."""
+        town = claim["new"] or claim["old"] or claim["hit"]
+        if town not in self.due[self.here]:
+            yield f"no road leads from {self.here} to {town}, or it has been followed"
             return
-        if end in self.seen:
-            yield f"{end} has been seen"
-        elif self.named not in (None, end):
-            yield f"goes to {end}, not {self.named}"
-        elif town != here or self.dead_end:
-            yield f"the search is at {here}, not {town}"
-        elif here == self.goal:
+        is_right = town == self.goal if claim["hit"] else bool(claim["old"]) == (town in self.found)
+        if not is_right:
+            yield f"says '{claim[0]}' wrongly"
+        self.follow(town)
+
+    def follow(self, town):
+        """A road from where the search is leads to this town."""
+        self.due[self.here].remove(town)
+        if town not in self.found:
+            self.found.append(town)
+            self.is_fruitful = True
+
+    def judge_move(self, claim):
+        """The next town is a new one or one found before, where a road is left to follow."""
+        town = claim["next"] or claim["next2"] or claim["next3"]
+        x = claim["after"] or claim["x"] or claim["x2"] or claim["x3"]
+        if x not in (None, self.here):
+            yield f"the search is at {self.here}, not {x}"
+            return
+        if town in self.due[self.here]:
+            self.follow(town)
+        place = self.found.index(self.here) + 1
+        if claim["nothing"]:
+            if self.left():
+                yield f"{self.left()[0]} is left"
+        elif town not in self.left():
+            yield f"there is nothing to do in {town}"
+        elif claim["after"] and self.found[place : place + 1] != [town]:
+            yield f"{town} does not come after {x}"
+        elif self.goal in self.found:
             yield "goes on after the goal"
-        self.path.append(end)
-        self.seen.add(end)
+        if town in self.found:
+            self.enter(town)
 
-    def judge_turn(self, here, claim):
-        """No road at all, a dead end, or the way back, where no road leads to a new town."""
-        town = claim["dead"] or claim["spent"]
-        if claim["left"] not in (None, here):
-            yield f"the search is at {here}, not {claim['left']}"
-        before = [claim["back"]] if claim["back"] else []  # nothing lies before the start
-        if town not in (None, here):
-            yield f"the search is at {here}, not {town}"
-        elif claim["lacks"] and not claim["fresh"] and self.ways[here]:
-            yield f"{here} has a road"
-        elif here == self.goal or set(self.ways.get(here, [])) - self.seen:
-            yield f"says '{claim[0]}', but the way is not over"
-        elif not town and self.path[-2:-1] != before:
-            yield f"'{claim[0]}': the search is not there"
-        if claim["none"]:
-            self.path = self.path[:-1]
-        self.cut_path(town or claim["back"])
-        if not claim["lacks"]:
-            self.dead_end = town
-
-    def cut_path(self, town):
-        """Go back to the town, where the path has it."""
-        if town in self.path:
-            self.path = self.path[: self.path.index(town) + 1]
+    def left(self):
+        """The towns found where a road is left to follow, as far as is known."""
+        return [town for town in self.found if self.due.get(town, True)]
 
     def conclude(self):
-        is_over = self.goal in self.seen if self.reachable else not self.path
-        return "yes" if self.reachable else "no", "" if is_over else "the rest of the search"
+        if self.goal in self.near:
+            return "yes", "" if self.goal in self.found else "the rest of the search"
+        return "no", "the rest of the search" if self.left() else ""
+
+
+def split(towns):
+    return re.split(r",? and |, ", towns)
 
 
 def read_question(question):
