@@ -11,7 +11,7 @@ import pytest
 from data.algorithmic import check, prepare
 from data.algorithmic.common import NAMES, SHUFFLERS, TOWNS
 from data.algorithmic.navigate import COMPASS
-from scaffold import CONCLUSION, CONTRAST, RECALL, RESPONSE
+from scaffold import CONCLUSION, CONTRAST, EXAMPLES, RECALL, RESPONSE
 
 TASKS = list(prepare.FAMILIES)
 TEACHERS = [(task, False) for task in TASKS]  # and those that choose at forks
@@ -41,6 +41,8 @@ def traces(task, n, split="test", seed=0, lengths=None, forks=False):
     spare = {RECALL, CONCLUSION, RESPONSE}
     if task in ("family_relations", "reachability", "word_problems"):  # it goes on without a turn
         spare.add(CONTRAST)
+    if task == "reachability":  # at a fork, it may take another town first
+        spare.add(EXAMPLES)
     for row, signals in prepare.generate(task, split, n, seed, lengths, forks):
         updates = [i for i, signal in enumerate(signals) if signal not in spare]
         sums = [i for i, signal in enumerate(signals[:-2]) if signal == CONCLUSION]

@@ -21,8 +21,8 @@ signals. Only the wording is random. What a signal means here:
 
 With --forks the teacher of some families chooses by chance where several ways are right: to sum up
 in between or to go on, to compare what somebody says or to suppose the contrary, which operation
-goes first. What it then does still decides the signal. The questions stay the same, and a line of
-train.gold.jsonl gets "open": for each step, the signals of all ways that the teacher had there.
+or town goes first. What it then does still decides the signal. The questions stay the same, and a
+line of train.gold.jsonl gets "open": for each step, the signals of all ways that the teacher had.
 
     python -m data.algorithmic.prepare                                   # the default set
     python -m data.algorithmic.prepare --tasks navigate --lengths 10-12 --out_dir longer

@@ -19,17 +19,25 @@ town comes once as the first word of a fact. An example of four towns:
         REASONING   Now I look for Oxley; Yarm was seen and Oxley is my goal.
         CONCLUSION  Hence Oxley can be reached from Yarm.
         RESPONSE    This gives the answer Yes.
+
+A fork: of several roads the teacher compares all, as above, or any one; new towns go to the end of
+the list, or they come next; there may be no conclusion.
+
+        EXAMPLES    Say, Elmer is new.
+        REASONING   Now I look for Oxley; Penn is new.
 """
 
 import re
 
 from data.algorithmic.common import TOWNS, Family, Problem, any_of, say, tidy
-from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
-
+from scaffold import ADDITION, CONCLUSION, CONTRAST, EXAMPLES, REASONING, RECALL, RESPONSE
 
 # ---------------------------------------------------------------------------------- the teacher
-def make(rng, n):
-    """A problem of n towns."""
+CONCLUDE = 0.5  # at a fork: the share of conclusions
+
+
+def make(rng, n, forks=None):
+    """A problem of n towns; forks: chooses at the forks of the search."""
     towns = rng.sample(TOWNS, n)
     ways = draw_roads(rng, towns)
     start = rng.choice([town for town in towns if ways[town]])
@@ -41,7 +49,8 @@ def make(rng, n):
     told = " ".join(f"{roads_from(town, ways[town])}." for town in rng.sample(towns, n))
     question = f"All roads are one-way. {told} Can you get from {start} to {goal}?"
     answer = "Yes" if goal in near else "No"
-    return Problem(f"{question}\nOptions:\n- Yes\n- No", answer, search(rng, ways, start, goal))
+    found = search(rng, ways, start, goal, forks)
+    return Problem(f"{question}\nOptions:\n- Yes\n- No", answer, *found)
 
 
 def draw_roads(rng, towns):
@@ -61,36 +70,59 @@ def roads_from(town, ends):
     return f"{town} leads to {' and '.join(ends)}" if ends else f"{town} leads nowhere"
 
 
-def search(rng, ways, start, goal):
-    """The steps of the search: what a town leads to goes to the end of the list, if it is new.
+def search(rng, ways, start, goal, forks):
+    """(steps, open signals) of the search: what a town leads to goes on the list, if it is new.
 
     A step that compares has the list and the goal close before it.
     """
     steps = [(RECALL, say(rng, f"I [look|am looking] for {goal}, and my list is {start}"))]
+    open_signals = {}
     known = [start]
     for i, town in enumerate(known):
-        ends = ways[town]
-        steps.append((RECALL, roads_from(town, ends)))
-        if goal in ends:
-            ends = ends[: ends.index(goal) + 1]
-        if ends:
-            found = " and ".join(say(rng, compare(end, known, goal)) for end in ends)
-            steps.append((REASONING, say(rng, f"I [look|am looking] for {goal}; {found}")))
-        if goal in ends:
+        steps.append((RECALL, roads_from(town, ways[town])))
+        left, n_known = ways[town], len(known)
+        while left and goal not in known:
+            choices = roads_to_compare(left, known, goal, forks)
+            open_signals[len(steps)] = {signal for signal, _ in choices}
+            signal, ends = forks.choice(choices) if forks else choices[0]
+            body = " and ".join(compare(end, known, goal) for end in ends)
+            if signal == REASONING:
+                body = f"I [look|am looking] for {goal}; {body}"
+            steps.append((signal, say(rng, body)))
+            known += [end for end in ends if end not in known]
+            left = [end for end in left if end not in ends]
+        if goal in known:
             verdict = "[is|can be] reached"
             break
-        new = [end for end in ends if end not in known]
-        known += new
-        following = [*known, "nothing"][i + 1]
+        later, new = known[i + 1 : n_known], known[n_known:]
+        signal = ADDITION if new else CONTRAST
+        if forks and later and new:
+            open_signals[len(steps)] = {ADDITION, EXAMPLES}
+            signal = forks.choice((ADDITION, EXAMPLES))
+        known[i + 1 :] = new + later if signal == EXAMPLES else later + new
         result = "[nothing there is new|this is a dead end|that leads to nothing new]"
         if new:
             result = f"my list is {', '.join(known)}"
-        signal = ADDITION if new else CONTRAST
+        if signal == EXAMPLES:
+            result = f"I [go on|continue] from here, so {result}"
+        following = [*known, "nothing"][i + 1]
         steps.append((signal, say(rng, f"{result}, and after {town} comes {following}")))
     else:
         verdict = "[is never|cannot be] reached"
-    steps.append((CONCLUSION, say(rng, f"{goal} {verdict} from {start}")))
-    return steps
+    if forks:
+        open_signals[len(steps)] = {CONCLUSION, RESPONSE}
+    if not forks or forks.random() < CONCLUDE:
+        steps.append((CONCLUSION, say(rng, f"{goal} {verdict} from {start}")))
+    return steps, open_signals
+
+
+def roads_to_compare(ends, known, goal, forks):
+    """[(signal, towns)] of the steps that may come next: all up to the goal, at a fork any one."""
+    choices = [(REASONING, ends[: ends.index(goal) + 1] if goal in ends else ends)]
+    if forks and len(ends) > 1:
+        others = [end for end in ends if end != goal]
+        choices += [(CONTRAST if end in known else EXAMPLES, [end]) for end in others]
+    return choices
 
 
 def compare(end, known, goal):
@@ -117,9 +149,10 @@ class Checker:
     def __init__(self, ways, start, goal):
         self.ways = ways  # {town: [where its roads lead]}
         self.start, self.goal = start, goal
-        self.near = [start]
-        for town in self.near:  # grows to all the towns that can be reached
-            self.near += [end for end in ways[town] if end not in self.near]
+        near = [start]
+        for town in near:  # grows to all the towns that can be reached
+            near += [end for end in ways[town] if end not in near]
+        self.reachable = goal in near
         self.found = [start]  # in the order of the list
         self.due = {}  # {town that the search has come to: the ends of its roads not yet judged}
         self.enter(start)
@@ -195,7 +228,7 @@ class Checker:
             yield f"'{claim[0]}': the question asks for {self.start} to {self.goal}"
         elif claim["end"] or claim["from"]:
             denies = claim["no"] or claim["un"] or claim["cannot"]
-            if bool(denies) == (self.goal in self.near):
+            if bool(denies) == self.reachable:
                 yield f"says '{claim[0]}' wrongly"
             elif self.conclude()[1]:
                 yield "the search has not shown that"
@@ -217,13 +250,13 @@ class Checker:
     def judge_end(self, claim):
         """What a road from where the search is leads to: a new town, an old one, or the goal."""
         town = claim["new"] or claim["old"] or claim["hit"]
+        is_right = town == self.goal if claim["hit"] else bool(claim["old"]) == (town in self.found)
         if town not in self.due[self.here]:
             yield f"no road leads from {self.here} to {town}, or it has been followed"
-            return
-        is_right = town == self.goal if claim["hit"] else bool(claim["old"]) == (town in self.found)
-        if not is_right:
-            yield f"says '{claim[0]}' wrongly"
-        self.follow(town)
+        else:
+            self.follow(town)
+            if not is_right:
+                yield f"says '{claim[0]}' wrongly"
 
     def follow(self, town):
         """A road from where the search is leads to this town."""
@@ -236,13 +269,12 @@ class Checker:
         """The next town is a new one or one found before, where a road is left to follow."""
         town = claim["next"] or claim["next2"] or claim["next3"]
         x = claim["after"] or claim["x"] or claim["x2"] or claim["x3"]
-        if x not in (None, self.here):
-            yield f"the search is at {self.here}, not {x}"
-            return
+        place = self.found.index(self.here) + 1
         if town in self.due[self.here]:
             self.follow(town)
-        place = self.found.index(self.here) + 1
-        if claim["nothing"]:
+        if x not in (None, self.here):
+            yield f"the search is at {self.here}, not {x}"
+        elif claim["nothing"]:
             if self.left():
                 yield f"{self.left()[0]} is left"
         elif town not in self.left():
@@ -259,7 +291,7 @@ class Checker:
         return [town for town in self.found if self.due.get(town, True)]
 
     def conclude(self):
-        if self.goal in self.near:
+        if self.reachable:
             return "yes", "" if self.goal in self.found else "the rest of the search"
         return "no", "the rest of the search" if self.left() else ""
 
@@ -278,4 +310,4 @@ def read_question(question):
     return Checker({town: ways.get(town, []) for town in towns}, m["start"], m["goal"])
 
 
-FAMILY = Family("reachability", make, read_question, lengths=(4, 8))
+FAMILY = Family("reachability", make, read_question, lengths=(4, 8), has_forks=True)
