@@ -163,7 +163,7 @@ class Checker:
           | \b(?:look(?:ing)?\ for|want\ to\ (?:reach|get\ to)|try(?:ing)?\ to\ reach|goal\ is)
             \ (?P<goal>{town})  # look for Fir
           | \b(?:(?:my|the|our)\ list(?:\ now)?\ (?:is|has|holds|reads)
-            |(?:i|we)(?:\ have)?\ (?:know(?:\ of)?|found)):?\ (?P<list>{towns})  # my list is Ash
+            |(?:i|we)\ (?:know\ of|have\ found)):?\ (?P<list>{towns})  # my list is Ash
           | \b(?:(?:i|we)\ can|there\ is)(?:\ a)?(?P<cannot>\ not|not|'t|\ never|\ no)?
             \ (?:get|way|path|route)\ from\ (?P<from>{town})\ to\ (?P<to>{town})  # I can get
           | (?:\bafter\ (?P<after>{town}),?\ )?(?:(?:\bcomes\ |\bnext\ (?:is|comes)\ )
@@ -179,7 +179,7 @@ class Checker:
           | (?P<dead>{town}),?\ (?:leads\ nowhere|(?:(?:has|there\ (?:is|are))\ )?no\ (?:road|way)s?
             (?:\ out|\ (?:leads?\ )?on)?)\b  # Elm leads nowhere
           | (?P<hit>{town})\ is\ (?:my|the|our)\ goal\b
-          | (?P<new>{town})(?:\ is|,\ which\ is)\ (?:new|unseen)\b
+          | (?P<new>{town})\ is\ (?:new|unseen)\b
           | (?P<old>{town})\ (?:is\ (?:not\ new|known|on\ (?:my|the|our)\ list)|isn't\ new
             |(?:was|has\ been)\ (?:seen|known|found|listed))\b(?:\ before|\ already)?
           | (?:(?P<spent_in>{town})\ is\ )?(?P<spent>\ba\ dead\ end\b
