@@ -378,8 +378,10 @@ RIGHT = {  # the steps are in other words than the generator's
         "Final answer: 5",
     ],
     SHUFFLE: [
-        "Alice and Bob trade balls: Alice holds the blue ball and Bob has the red ball.",
-        "Bob swaps with Claire, so Bob has the green ball and Claire has the red ball.",
+        "In the end Bob has it. Alice and Bob trade balls in swap 3, so it was with Alice before.",
+        "Swap 2: Bob swaps with Claire, so Alice still has it.",
+        "In the first swap Alice and Bob trade, so Bob had it at the start.",
+        "So it is the blue ball, option B.",
     ],
     KIN: [
         "Ann is the parent of Tomas.",
@@ -459,14 +461,16 @@ WRONG = {  # the last step of each is wrong, the steps before it (| stands betwe
         "Two onions make 2, so I have 2 vegetables.",
     ],
     SHUFFLE: [
-        "Bob and Claire swap, so Bob has green ball and Claire has blue ball.",
-        "Alice and Bob swap.",
+        "Bob has it; in swap 2 Bob and Claire trade, so Claire had it before.",
+        "Bob has it; in swap 3 Alice and Bob trade.",
+        "Alice has it; in swap 3 Alice and Bob trade, so Bob had it before.",
         "Bob ends up with blue ball, which is (B).",
-        "Alice ends up with red ball.",
-        "Alice and Bob swap, so Alice has blue ball and Bob has red ball.|"
-        "Bob and Claire swap, so Bob has green ball and Claire has red ball.|"
-        "Alice and Bob swap, so Alice has green ball and Bob has blue ball.|"
-        "Bob ends up with blue ball, option (C).",
+        "Alice has blue ball.",
+        "In swap 1 Alice and Bob trade, in 2 Alice and Bob.",
+        "Bob has it; in swap 3 Alice and Bob trade, so Alice had it before.|"
+        "Alice has it; in swap 2 Bob and Claire trade, so Alice had it before.|"
+        "Alice has it; in swap 1 Alice and Bob trade, so Bob had it before.|"
+        "At the start Bob has blue ball, option (C).",
     ],
     KIN: [
         "Tomas is Bea's grandchild, option 3.",
