@@ -328,7 +328,8 @@ class GPT(nn.Module):
         L = cache.layers[0].k.size(2) if cache.is_static else int(positions.max()) + 1
         cache.reserve(L)
         rows = torch.arange(len(token), device=token.device)[:, None]  # (B, 1)
-        mask = (torch.arange(L, device=token.device) <= positions)[:, None, None]  # (B, 1, 1, L)
+        is_later = torch.arange(L, device=token.device) > positions  # (B, L)
+        mask = x.new_zeros(is_later.shape).masked_fill(is_later, -torch.inf)[:, None, None]
         cos = self.cos[positions].unsqueeze(1)  # (B, 1, 1, hs / 2)
         sin = self.sin[positions].unsqueeze(1)
         for block, layer in zip(self.blocks, cache.layers, strict=True):

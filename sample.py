@@ -31,6 +31,7 @@ from data.tools.machine import can_compile, pick_device
 from data.tools.report_page import write_page
 from data.tools.serve import serve
 from data.tools.traces import read_questions
+from data.tools.workers import start_workers
 from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, classes_of, stands_for
 
 
@@ -264,17 +265,15 @@ def evaluate(
     """
     method, device = student.method, student.model.lm_head.weight.device
     use_graphs = can_compile(compile, device)
-    options["generator"] = torch.Generator(device).manual_seed(seed)
     options["graph_rows"] = batch_size if use_graphs else 0
     traces = annotated_traces(student, rows) if method == "scaffold" else {}
     if signals != "predicted" and (method == "clone" or k > 1):
         raise UserError(f"--signals {signals}: a clone has none, and --k searches them itself")
-    rng = random.Random(seed)
 
     def flow(i):
         """The signals that row i is to be answered with; none: the head decides."""
         if signals == "random":
-            return rng.choices(classes_of(student.classes), k=64)
+            return random.Random(f"{seed}/{i}").choices(classes_of(student.classes), k=64)
         if signals == "predicted":
             return []
         if i not in traces:
@@ -287,7 +286,10 @@ def evaluate(
         lengths = {i: len(student.tokenizer.encode_question(rows[i]["question"])) for i in numbers}
         short = [i for i in numbers if lengths[i] + 1 < student.model.config.block_size]
         questions = [rows[i]["question"] for i in short]
-        found = ask(student, questions, [*map(flow, short)], k, choose, **options)
+        # Of their own: others may be answered at the same time.
+        generator = torch.Generator(device).manual_seed(seed + numbers[0])
+        flows = [flow(i) for i in short]
+        found = ask(student, questions, flows, k, choose, generator=generator, **options)
         by_row = dict(zip(short, found, strict=True))
         return [by_row.get(i, Reasoning()) for i in numbers]
 
@@ -400,6 +402,7 @@ def main(argv=None):
         raise UserError("--flow is for a scaffold, without --eval and --k")
     if config.eval:
         print(f"device: {device} ({why})")
+        start_workers(device)
         return run_evaluation(config, students[0])
     names = "k choose tau prune temperature top_k".split()
     options = {name: getattr(config, name) for name in names}

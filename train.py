@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from data.algorithmic import prepare
-from data.tools import initial, machine, memory, parallel
+from data.tools import initial, machine, memory, parallel, workers
 from data.tools.annotation_report import describe
 from data.tools.checkpoint import Student, load_run, load_student, restore, save_checkpoint
 from data.tools.display import show, show_reasoning
@@ -223,17 +223,18 @@ def backward(forward, micro_batches, config, device, precision=None):
     """
     n_tokens, n_signals = count_targets(micro_batches, device)
     beta = config.beta if config.method == "scaffold" else 0.0
-    total = torch.zeros(2, device=device)
-    for i, batch in enumerate(micro_batches):
-        is_last = i == len(micro_batches) - 1
-        with precision or nullcontext(), parallel.exchange_only(forward, is_last):
+
+    def add_gradients(forward, batch):
+        with precision or nullcontext():
             token_loss, signal_loss = forward(*to_device(batch, config, device))
             token_loss = token_loss / n_tokens
             signal_loss = signal_loss / n_signals
         loss = (1 - beta) * token_loss + beta * signal_loss
         (parallel.WORLD * loss).backward()  # DDP divides by WORLD, but n_tokens counts all
-        total += torch.stack((token_loss, signal_loss)).detach()
-    return parallel.sum_over_processes(total)
+        return torch.stack((token_loss, signal_loss)).detach()
+
+    losses = parallel.each(forward, add_gradients, micro_batches)
+    return parallel.sum_over_processes(sum(losses))
 
 
 def count_targets(micro_batches, device):
@@ -250,17 +251,19 @@ def to_device(batch, config, device):
     return idx, signals if config.method == "scaffold" else None, targets, signal_targets
 
 
-@torch.no_grad()
 def validate(model, examples, tokenizer, config, device, precision=None):
     """Mean token loss and mean boundary signal loss (nats); draws no random number."""
     model.eval()
-    sums = torch.zeros(4)
-    for i in range(0, len(examples), 32):
+
+    @torch.no_grad()
+    def sums_from(i):
+        """(token loss, signal loss, tokens, signals), summed over 32 examples."""
         batch = collate(examples[i : i + 32], tokenizer)
         with precision or nullcontext():
             losses = model(*to_device(batch, config, device))
-        counts = [(targets >= 0).sum() for targets in batch[2:]]
-        sums += torch.tensor([*losses, *counts])
+        return torch.tensor([*losses, *[(targets >= 0).sum() for targets in batch[2:]]])
+
+    sums = sum(workers.side_by_side(sums_from, range(0, len(examples), 32)))
     model.train()
     return (sums[:2] / sums[2:].clamp(min=1)).tolist()
 
@@ -284,12 +287,12 @@ class Run:
             restore(checkpoint, self.state, self.model, self.optimizers, config)
         self.log = TrainLog(config, self.state, device)
         self.easy_batches, self.all_batches = self.start_batches()
-        self.forward = self.model
+        self.compiled = self.model
         if machine.can_compile(config.compile, device):
             torch.compiler.reset()  # a process may compile only so often
-            self.forward = torch.compile(self.model, dynamic=True)
+            self.compiled = torch.compile(self.model, dynamic=True)
         is_partly_unused = config.method == "clone" or config.conditioning == "none"
-        self.forward = parallel.wrap(self.forward, is_partly_unused)
+        self.forward = parallel.wrap(self.compiled, is_partly_unused)
         self.precision = torch.autocast("cuda", torch.bfloat16) if is_cuda else nullcontext()
         self.multiple = 64 if is_cuda else 1  # compiled code should meet few lengths
 
@@ -320,8 +323,9 @@ class Run:
             drawn = [next(self.all_batches) for _ in range(n)]
             self.state.n_all += n
         mine = drawn[parallel.RANK :: parallel.WORLD]
+        parts = [part for batch in mine for part in workers.split(batch)]
         positions, tokenizer = self.config.signal_positions, self.data.tokenizer
-        micro_batches = [collate(part, tokenizer, positions, self.multiple) for part in mine]
+        micro_batches = [collate(part, tokenizer, positions, self.multiple) for part in parts]
         return [e for part in drawn for e in part], micro_batches
 
 
@@ -366,9 +370,8 @@ def validate_and_save(run, is_stopping):
         tokens_per_second=run.state.tokens_per_second,
     )
     if data.val_examples and not is_stopping and log.needs_validation():
-        forward = run.forward if parallel.WORLD == 1 else run.model
         examples, tokenizer = data.val_examples, data.tokenizer
-        losses = validate(forward, examples, tokenizer, config, run.device, run.precision)
+        losses = validate(run.compiled, examples, tokenizer, config, run.device, run.precision)
         log.log_validation(losses)
         if config.keep_best and log.is_best():
             save_checkpoint(Path(config.out_dir) / "best.pt", student, config, training={})
@@ -432,7 +435,7 @@ def run_training(config, checkpoint=None):
     device, why = machine.pick_device(config.device)
     parallel.start_processes(device)
     processes = f", {parallel.WORLD} processes" if parallel.WORLD > 1 else ""
-    threads = torch.get_num_threads()
+    threads = workers.start_workers(device, parallel.WORLD)
     print(f"device: {device} ({why}), {threads} threads, torch {torch.__version__}{processes}")
     data = prepare_data(config, initial.load_tokenizer(config, checkpoint))
     if config.epochs:

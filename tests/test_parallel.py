@@ -1,4 +1,4 @@
-"""torchrun: two processes learn from one global batch what one process learns from it."""
+"""Two workers, or two processes, learn from one global batch what one learns from it."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ import torch.distributed as dist
 
 import train
 from conftest import TINY
-from data.tools import parallel
+from data.algorithmic import prepare
+from data.tools import parallel, workers
 from data.tools.checkpoint import read_checkpoint
 from data.tools.files import read_jsonl
 from data.tools.flags import UserError
 from data.tools.training_log import LOG_INTERVAL
-from train import Data, Run, TrainConfig, backward
+from sample import evaluate
+from train import Data, Run, TrainConfig, backward, validate
 
 CPU = torch.device("cpu")
 
@@ -47,12 +50,84 @@ def one_of_two(rank, folder, config, data):
     dist.destroy_process_group()
 
 
+@pytest.fixture
+def two_workers(monkeypatch):
+    with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        monkeypatch.setattr(workers, "N", 2)
+        monkeypatch.setattr(workers, "POOL", pool)
+        yield
+
+
+FLAGS = [
+    {"method": "scaffold"},
+    {"method": "scaffold", "conditioning": "none"},
+    {"method": "clone"},
+]
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+@pytest.mark.parametrize("batch_size, accumulate", [(5, 2), (1, 1)])
+def test_two_workers_have_the_gradients_of_one(
+    flags, batch_size, accumulate, examples, tokenizer, traces, request
+):
+    data = Data(tokenizer, examples, traces, [], [], None)
+    settings = {"depth": 2, "batch_size": batch_size, "accumulate": accumulate, "beta": 0.3}
+    config = TrainConfig(**settings, **flags)
+    losses, gradients = first_step(config, data)
+    request.getfixturevalue("two_workers")
+    found_losses, found_gradients = first_step(config, data)
+    torch.testing.assert_close(found_losses, losses, rtol=1e-5, atol=1e-6)
+    for name, gradient in gradients.items():
+        atol = 1e-6 * float(gradient.abs().max())
+        torch.testing.assert_close(found_gradients[name], gradient, rtol=1e-5, atol=atol, msg=name)
+    again_losses, again_gradients = first_step(config, data)
+    assert torch.equal(again_losses, found_losses)  # whichever worker is faster
+    assert all(torch.equal(again_gradients[name], g) for name, g in found_gradients.items())
+
+
+def test_two_workers_see_every_step_of_the_optimizer(examples, tokenizer, traces, two_workers):
+    """Their weights are one memory, and each step begins without gradients."""
+    data = Data(tokenizer, examples, traces, [], [], None)
+    config = TrainConfig(depth=2, batch_size=4)
+    run = Run(config, data, CPU)
+    model, twin = run.forward.models
+    for _ in range(2):
+        _, micro_batches = run.next_batch(progress=0.5)
+        backward(run.forward, micro_batches, config, CPU)
+        before = twin.embed.weight.clone()
+        for optimizer in run.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        assert torch.equal(twin.embed.weight, model.embed.weight)
+        assert not torch.equal(twin.embed.weight, before)
+        assert all(p.grad is None for m in (model, twin) for p in m.parameters())
+
+
+def test_two_workers_validate_as_one(model, examples, tokenizer, request):
+    losses = validate(model, examples[:70], tokenizer, TrainConfig(), CPU)
+    request.getfixturevalue("two_workers")
+    assert validate(model, examples[:70], tokenizer, TrainConfig(), CPU) == losses
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "signals": "random"}], ids=str)
+def test_two_workers_answer_as_one(options, student, request):
+    rows = [row for row, _ in prepare.rows(["object_counting", "web_of_lies"], "val", 6)]
+    settings = {"batch_size": 2, "max_tokens": 20, **options}
+    _, records = evaluate(student, rows, **settings)
+    request.getfixturevalue("two_workers")
+    assert evaluate(student, rows, **settings)[1] == records
+
+
+def test_a_share_of_the_cpu_is_respected(monkeypatch):
+    """A container's limit, as "quota period" in microseconds, or "max period" without one."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    for text, threads in (("350000 100000", 3), ("50000 100000", 1), ("max 100000", 8)):
+        monkeypatch.setattr(workers.Path, "read_text", lambda *_, text=text, **__: text)
+        assert workers.cpu_threads() == threads
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "flags",
-    [{"method": "scaffold"}, {"method": "scaffold", "conditioning": "none"}, {"method": "clone"}],
-    ids=str,
-)
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
 def test_two_processes_have_the_gradients_of_one(
     flags, examples, tokenizer, traces, tmp_path, forks
 ):

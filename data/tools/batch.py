@@ -106,11 +106,12 @@ class Batch:
         """Let waiting prompts in and finished rows out. Returns False once all are done."""
         free = (self.rows.prompt < 0).nonzero()[:, 0]
         B = len(self.rows.prompt)
-        if self.waiting and 4 * len(free) >= B:  # a prefill for every single row would cost more
+        many_free = 4 * len(free) >= B  # each time costs a prefill, or a copy of the whole cache
+        if self.waiting and many_free:
             self.admit(free)
         elif len(free) == B:
             return False
-        elif len(free) and not self.how.graph_rows:  # a graph's rows must stay as many
+        elif many_free and not self.how.graph_rows:  # a graph's rows must stay as many
             busy = self.rows.prompt >= 0
             self.rows.keep(busy)
             self.cache.keep(busy)

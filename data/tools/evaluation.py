@@ -14,6 +14,7 @@ from data.tools.files import question_hash
 from data.tools.flags import UserError
 from data.tools.terminal import printable
 from data.tools.traces import to_trace
+from data.tools.workers import side_by_side
 from scaffold import NO_SIGNAL, collate, encode, signal_of
 
 
@@ -26,10 +27,11 @@ def evaluate(student, rows, answer, traces, rows_at_once, tau=0.0):
     """
     start = time.time()
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["question"]))  # little padding
+    chunks = [by_length[i : i + rows_at_once] for i in range(0, len(rows), rows_at_once)][::-1]
+    answers = side_by_side(answer, chunks)  # the longest first: the last ones end together
     reasonings = {}
-    for first in tqdm(range(0, len(rows), rows_at_once), desc="evaluating", disable=None):
-        numbers = by_length[first : first + rows_at_once]
-        reasonings |= zip(numbers, answer(numbers), strict=True)
+    for numbers in tqdm(chunks, desc="evaluating", disable=None):
+        reasonings |= zip(numbers, next(answers), strict=True)
     answered = time.time()
     predictions = boundary_predictions(student, list(traces.values()))
     hits = {i: signal_hits(p, tau) for i, p in zip(traces, predictions, strict=True)}
@@ -115,22 +117,25 @@ def annotated_traces(student, rows):
     return traces
 
 
-@torch.inference_mode()
 def boundary_predictions(student, traces):
     """(confidence, is_right), both (n,), at the n boundaries of each trace: the teacher's text."""
     model = student.model
     device = model.lm_head.weight.device
-    predictions = []
-    for first in range(0, len(traces), 64):
+
+    @torch.inference_mode()
+    def predict(first):
         examples = [encode(trace, student.tokenizer) for trace in traces[first : first + 64]]
         idx, signals, _, signal_targets = collate(examples, student.tokenizer)
         input_signals = model.input_signals(idx, signals).to(device)
         states = model.signal_states(model.hidden(idx.to(device), input_signals))
         confidence, predicted = model.signal_probs(states).max(-1)  # (B, T)
         is_right = predicted.cpu() == signal_targets
-        for b, is_boundary in enumerate(signal_targets >= 0):
-            predictions.append((confidence[b].cpu()[is_boundary], is_right[b][is_boundary]))
-    return predictions
+        return [
+            (confidence[b].cpu()[is_boundary], is_right[b][is_boundary])
+            for b, is_boundary in enumerate(signal_targets >= 0)
+        ]
+
+    return [p for part in side_by_side(predict, range(0, len(traces), 64)) for p in part]
 
 
 def signal_hits(prediction, tau):

@@ -1,9 +1,12 @@
 """Muon, for the matrices of a student from scratch; AdamW for a published one."""
 
 from collections import defaultdict
+from functools import partial
 
 import torch
 import torch.nn as nn
+
+from data.tools.workers import side_by_side
 
 
 def make_optimizers(model, muon_lr, adam_lr, head_lr=0.0, fused=False):
@@ -51,18 +54,23 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, matrices, lr, momentum=0.95):
         super().__init__(matrices, {"lr": lr, "momentum": momentum})
 
-    @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            by_shape = defaultdict(list)  # matrices of one shape are multiplied together
+            by_shape = defaultdict(list)
             for p in group["params"]:
                 if p.grad is not None:
                     by_shape[p.shape].append(p)
-            for (n_out, n_in), same in by_shape.items():
-                update = orthogonalize(torch.stack([self.momentum(p, group) for p in same]))
-                lr = group["lr"] * max(1, n_out / n_in) ** 0.5
-                for p, u in zip(same, update, strict=True):
-                    p.sub_(lr * u)
+            largest_first = [by_shape[shape] for shape in sorted(by_shape, reverse=True)]
+            list(side_by_side(partial(self.update, group=group), largest_first))
+
+    @torch.no_grad()
+    def update(self, matrices, group):
+        """Move matrices of one shape, which are multiplied together."""
+        n_out, n_in = matrices[0].shape
+        update = orthogonalize(torch.stack([self.momentum(p, group) for p in matrices]))
+        lr = group["lr"] * max(1, n_out / n_in) ** 0.5
+        for p, u in zip(matrices, update, strict=True):
+            p.sub_(lr * u)
 
     def momentum(self, p, group):
         """The gradient of p, mixed with the mean of those before it."""
