@@ -15,15 +15,23 @@ No test, no network. What it compares, each the median over pairs (A, B, B, A, .
                                   cache, same weights, same text
     decode_full_vs_transformers   the same where no answer ends before its 150th token
     decode_vs_uncached            tokens/s against reading everything anew for every token
+    busy_training_1, _2           CPU: ten training steps beside one or two busy cores / alone
+    busy_evaluation_1, _2         the same for the answers to 256 questions
+    share_training                CPU: a training step's arithmetic, without the optimizer's, as a
+                                  share of what the cores' matrix products allow in its time
+    share_decoding                CPU: what matrix products and memory allow for decoding 64 rows on
+                                  each worker, as a share of the time that it takes
     mfu                           CUDA: model FLOPs utilisation of training at GPT-2's 124M shape
     bandwidth_1, bandwidth_256    CUDA: decoding at that shape in bf16, as a share of what reading
                                   weights, keys and values allows
 """
 
 import statistics
+import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +43,7 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from annotate import annotate  # noqa: E402
 from data.algorithmic import prepare  # noqa: E402
+from data.tools import parallel, workers  # noqa: E402
 from data.tools.flags import flag, parse_flags  # noqa: E402
 from data.tools.machine import flops_utilisation, gpu_peaks, pick_device  # noqa: E402
 from data.tools.optimizers import make_optimizers, set_learning_rates  # noqa: E402
@@ -213,11 +222,12 @@ class Training:
         self.batched, self.tokenizer, self.device = batched, tokenizer, device
         self.config = TrainConfig(method=method)
         self.is_cuda = device.type == "cuda"
-        self.forward = torch.compile(self.model, dynamic=True) if self.is_cuda else self.model
+        compiled = torch.compile(self.model, dynamic=True) if self.is_cuda else self.model
+        self.forward = parallel.wrap(compiled, has_unused_weights=False)
 
     def step(self, batch):
         precision = torch.autocast("cuda", torch.bfloat16) if self.is_cuda else nullcontext()
-        micro_batches = [collate(batch, self.tokenizer)]
+        micro_batches = [collate(part, self.tokenizer) for part in workers.split(batch)]
         backward(self.forward, micro_batches, self.config, self.device, precision)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
@@ -229,7 +239,7 @@ class Training:
             self.step(batch)
 
     def validate(self, examples):
-        return validate(self.forward, examples, self.tokenizer, self.config, self.device)[0]
+        return validate(self.model, examples, self.tokenizer, self.config, self.device)[0]
 
     def until(self, n_steps, val_examples, goal=None, every=20):
         """Train n_steps under the schedule, or until the validation loss is at the goal.
@@ -273,6 +283,7 @@ class Benchmark:
         self.gpt = gpt_config(4, self.tokenizer.vocab_size, 1024)
         lengths = [len(e.signals) for batch in self.batched[:200] for e in batch]
         self.tokens = statistics.mean(lengths) * 80  # in ten steps
+        self.student = self.student_to_decode()
 
     def compare(self, name, what, a, b, count=0, pairs=0):
         """Time a(i) against b(i). With a count of what they do the ratio is that of speeds."""
@@ -353,7 +364,7 @@ class Benchmark:
         return model.eval()
 
     def measure_decoding(self):
-        model, tokenizer = self.student_to_decode(), self.tokenizer
+        model, tokenizer = deepcopy(self.student), self.tokenizer
         questions = [t.question for t in self.val_traces[: 256 if self.is_cuda else 64]]
         n, graph_rows = len(questions), len(questions) if self.is_cuda else 0
 
@@ -434,6 +445,58 @@ class Benchmark:
         name = "decode_vs_uncached"
         self.compare(name, "tokens, 8 answers of 512", cached, anew, 8 * 512, pairs)
 
+    def answer_side_by_side(self, questions):
+        """A Reasoning for each question: 64 rows at a time on each worker."""
+
+        def answer(first):
+            return reason(self.student, self.tokenizer, questions[first : first + 64])
+
+        parts = workers.side_by_side(answer, range(0, len(questions), 64))
+        return [reasoning for part in parts for reasoning in part]
+
+    def measure_beside_others(self):
+        """What other programs cost: a fair share of the cores would make one cost 1.5 times."""
+        questions = [t.question for t in self.val_traces]
+        works = {
+            "training": self.ours().run,
+            "evaluation": lambda i: self.answer_side_by_side(questions),
+        }
+        for name, work in works.items():
+            seconds = {}
+            for n in range(3):
+                with busy_cores(n):
+                    seconds[n], _, _ = paired(work, do_nothing, pairs=3)
+            for n in (1, 2):
+                self.ratios[f"busy_{name}_{n}"] = seconds[n] / seconds[0]
+            told = ", ".join(f"{1000 * seconds[n]:.0f} ms" for n in range(3))
+            print(f"{GAP}{name} alone, and beside one and two busy cores: {told}")
+
+    def measure_shares(self):
+        """Of what the CPU allows: how much training and decoding get out of it."""
+        training = self.ours()
+        n_weights = sum(p.numel() for p in training.model.parameters())
+        flops, bandwidth = cpu_peaks(self.gpt)
+        print(
+            f"{GAP}matrix products: {flops / 1e9:.0f} GFLOP/s, memory: {bandwidth / 1e9:.1f} GB/s"
+        )
+        seconds, _, _ = paired(training.run, do_nothing, self.config.pairs)
+        self.ratios["share_training"] = 6 * n_weights * self.tokens / flops / seconds
+
+        questions = [t.question for t in self.val_traces[: 64 * workers.N]]
+        n_tokens = n_read = 0  # tokens read or written; keys that all of them attend to
+        for question, r in zip(questions, self.answer_side_by_side(questions), strict=True):
+            n_prompt = len(self.tokenizer.encode_question(question))
+            n_tokens += n_prompt + r.tokens
+            n_read += sum(range(n_prompt, n_prompt + r.tokens))
+        n_bytes = 2 * 4 * self.gpt.n_layer * self.gpt.n_embd * n_read  # keys and values
+        allowed = 2 * n_weights * n_tokens / flops + n_bytes / bandwidth
+
+        def answer(i):
+            self.answer_side_by_side(questions)
+
+        seconds, _, _ = paired(answer, do_nothing, self.config.pairs)
+        self.ratios["share_decoding"] = allowed / seconds
+
     def measure_gpu(self):
         """GPT-2's 124M shape, which is too large for a CPU."""
         gpt = gpt_config(12, 50304, 1024, width=768)
@@ -442,6 +505,47 @@ class Benchmark:
         for B in (1, 256):
             share = share_of_bandwidth(gpt, self.tokenizer, self.device, B, min(pairs, 5))
             self.ratios[f"bandwidth_{B}"] = share
+
+
+@contextmanager
+def busy_cores(n):
+    """So many other programs, each of which would take a whole core."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def cpu_peaks(gpt, repeats=200):
+    """(FLOP/s, bytes/s) of all workers together, the best of five.
+
+    FLOP/s in products of the size that they have in training, bytes/s in summing up what fits into
+    no cache.
+    """
+    n_tokens = 1150 // workers.N  # of half a batch
+    x, w = torch.randn(n_tokens, gpt.n_embd), torch.randn(gpt.n_embd, 2 * gpt.n_hidden)
+    large = [torch.zeros(2**25) for _ in range(workers.N)]
+
+    def multiply(i):
+        for _ in range(repeats):
+            x @ w
+
+    def read(i):
+        large[i].sum()
+
+    fastest = {}
+    for work in (multiply, read):
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            list(workers.side_by_side(work, range(workers.N)))
+            times.append(time.perf_counter() - start)
+        fastest[work] = min(times)
+    n_flops = 2 * n_tokens * gpt.n_embd * 2 * gpt.n_hidden * repeats * workers.N
+    return n_flops / fastest[multiply], 4 * 2**25 * workers.N / fastest[read]
 
 
 @torch.inference_mode()
@@ -509,11 +613,15 @@ def main(argv=None):
     threads, version = torch.get_num_threads(), torch.__version__
     device = f"{benchmark.device} ({benchmark.why})"
     print(f"device: {device}, {threads} threads, torch {version}{skipped}")
+    benchmark.measure_decoding()  # against programs that know no workers
+    workers.start_workers(benchmark.device)
     benchmark.measure_training()
     benchmark.measure_time_to_loss()
-    benchmark.measure_decoding()
     if benchmark.is_cuda:
         benchmark.measure_gpu()
+    elif benchmark.device.type == "cpu":
+        benchmark.measure_beside_others()
+        benchmark.measure_shares()
     lines = [f"{name}: {value:.3f}" for name, value in benchmark.ratios.items()]
     print("\n" + "\n".join(lines))
 
