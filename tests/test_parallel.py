@@ -126,6 +126,23 @@ def test_a_share_of_the_cpu_is_respected(monkeypatch):
         assert workers.cpu_threads() == threads
 
 
+@pytest.mark.parametrize("threads, processes, n", [(2, 1, 2), (5, 1, 2), (1, 1, 1), (4, 2, 1)])
+def test_workers_share_the_threads(threads, processes, n, monkeypatch):
+    """One alone keeps them all; started twice, they are the same."""
+    monkeypatch.setattr(workers, "N", 1)
+    monkeypatch.setattr(workers, "POOL", None)
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(2):
+            assert workers.start_workers(CPU, processes) == threads // n * n
+            assert n == workers.N
+            assert set(workers.side_by_side(lambda i: torch.get_num_threads(), range(9))) == {
+                threads // n
+            }
+    finally:
+        torch.set_num_threads(1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 def test_two_processes_have_the_gradients_of_one(

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from data.tools import workers
+
 LOGITS_AT_ONCE = 2**27  # half a GiB, their gradient as much
 
 SHAPE = ["n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden", "head_size", "vocab_size", "tied"]
@@ -53,7 +55,7 @@ def needed(c, length, batch_size, recompute, weights):
     logits = 10 * min(n_tokens * c.vocab_size, LOGITS_AT_ONCE)  # and their gradient; and bfloat16
     parts = {
         "weights": size,
-        "gradients": size,
+        "gradients": workers.N * size,
         "optimizer": 2 * size,
         "activations": n_tokens * blocks + logits,
     }
