@@ -11,12 +11,12 @@ town comes once as the first word of a fact. An example of four towns:
     - No
         RECALL      I think I look for Oxley, and my list is Yarm.
         RECALL      We are told that Yarm leads to Penn and Elmer.
-        REASONING   Now I look for Oxley; Penn is new and Elmer is new.
+        REASONING   Now I look for Oxley: Penn is new and Elmer is new.
         ADDITION    Also, my list is Yarm, Penn, Elmer, and after Yarm comes Penn.
         RECALL      I recall that Penn leads nowhere.
         CONTRAST    But this is a dead end, and after Penn comes Elmer.
         RECALL      I know that Elmer leads to Yarm and Oxley.
-        REASONING   Now I look for Oxley; Yarm was seen and Oxley is my goal.
+        REASONING   Now I look for Oxley: Yarm was seen before and Oxley is my goal.
         CONCLUSION  Hence Oxley can be reached from Yarm.
         RESPONSE    This gives the answer Yes.
 
@@ -24,7 +24,7 @@ A fork: of several roads the teacher compares all, as above, or any one; new tow
 the list, or they come next; there may be no conclusion.
 
         EXAMPLES    Say, Elmer is new.
-        REASONING   Now I look for Oxley; Penn is new.
+        REASONING   Now I look for Oxley: Penn is new.
 """
 
 import re
@@ -87,7 +87,7 @@ def search(rng, ways, start, goal, forks):
             signal, ends = forks.choice(choices) if forks else choices[0]
             body = " and ".join(compare(end, known, goal) for end in ends)
             if signal == REASONING:
-                body = f"I [look|am looking] for {goal}; {body}"
+                body = f"I [look|am looking] for {goal}: {body}"
             steps.append((signal, say(rng, body)))
             known += [end for end in ends if end not in known]
             left = [end for end in left if end not in ends]
@@ -117,8 +117,8 @@ def search(rng, ways, start, goal, forks):
 
 
 def roads_to_compare(ends, known, goal, forks):
-    """[(signal, towns)] of the steps that may come next: all up to the goal, at a fork any one."""
-    choices = [(REASONING, ends[: ends.index(goal) + 1] if goal in ends else ends)]
+    """[(signal, towns)] of the steps that may come next: about all of these, at a fork any one."""
+    choices = [(REASONING, ends)]
     if forks and len(ends) > 1:
         others = [end for end in ends if end != goal]
         choices += [(CONTRAST if end in known else EXAMPLES, [end]) for end in others]
@@ -129,7 +129,7 @@ def compare(end, known, goal):
     """What the search says of a town that a road leads to."""
     if end == goal:
         return f"{end} is my goal"
-    return f"{end} [was seen|is known]" if end in known else f"{end} is new"
+    return f"{end} was [seen|known|found] before" if end in known else f"{end} is new"
 
 
 # ---------------------------------------------------------------------------------- the checker
