@@ -108,8 +108,8 @@ OPPOSITES = {  # phrases of opposite meaning, wherever one of them stands in a t
     ],
     "word_problems": [
         ("more", "fewer"),
-        ("twice as many", "half as many"),
-        ("bought", "gave away"),
+        ("twice", "half"),
+        ("does not", "does"),
     ],
 }
 OPPOSITE_ANSWERS = {"True": "False", "False": "True", "Yes": "No", "No": "Yes"}
@@ -337,8 +337,9 @@ ROADS = (
     "Fir leads nowhere. Can you get from Ash to Fir?\nOptions:\n- Yes\n- No"
 )
 STORY = (
-    "Ann has twice as many figs as Bob. Cleo has 5 fewer figs than Bob. Bob also has 8 beds. "
-    "Bob has 4 boxes with 3 figs each. How many figs do Ann and Bob have in all?"
+    "Some friends count figs. Ann has twice Bob's number. Cleo has 5 fewer than Bob. "
+    "There are also 8 beds with Bob. The age of Cleo is 7. Bob has 4 boxes of 3 each. "
+    "How many figs do Ann and Bob have in all?"
 )
 RIGHT = {  # the steps are in other words than the generator's
     LIES: [
@@ -402,6 +403,7 @@ RIGHT = {  # the steps are in other words than the generator's
     STORY: [
         "Bob has 4 boxes of 3 figs each, and three x four = 12.",
         "Bob's 8 beds don't matter.",
+        "Next we need Bob for Ann.",
         "Ann has twice as many as Bob, so Ann has 24 figs.",
         "12 + 24 = 36, so they have 36 figs in total.",
         "The answer is 36.",
@@ -504,13 +506,17 @@ WRONG = {  # the last step of each is wrong, the steps before it (| stands betwe
         "Ann has 12 * 2 = 24.",
         "Bob has 12 figs.",
         "Bob has 4 * 3 = 12.|Ann has 12 figs.",
-        "Ann has half as many figs as Bob.",
+        "Ann has half Bob's number.",
         "Bob has 4 * 3 = 12.|They have 12 + 24 = 36.",
         "Bob has 4 * 3 = 12.|Ann has 12 * 2 = 24.|They have 36 figs in all.",
         "Bob has 4 * 3 = 12.|The answer is 36.",
         "Bob's figs do not matter.",
         "The 8 beds of Ann do not matter.",
+        "The age of Ann does not matter.",
         "We have to find the figs of Cleo.",
+        "We need Cleo for the total.",
+        "We need Bob for Cleo.",
+        "We need Ann for Bob.",
         "12 * 2 = 24.",
     ],
 }
@@ -523,7 +529,9 @@ OTHER_QUESTIONS = [
     "On the table, I see a red cup. How many things are not red?\nOptions:\n(A) zero\n(B) one",
     "Ann has 3 apples and buys 2 more. How many apples does she have?",
     "Ann has 3 apples. Bob has 2 more apples than Ann. How many pears does Bob have?",
-    "Ann has 2 more figs than Bob. Bob has 2 more figs than Ann. How many figs does Ann have?",
+    "Some friends own figs. Ann has 3. Bob has 2 more than Ann. How many pears does Bob have?",
+    "Some friends own figs. Ann has 2 more than Bob. Bob has 2 more than Ann. "
+    "How many figs does Ann have?",
     "Today, Ann went to the zoo. Between what times could they have gone?",
 ]
 FILLERS = [

@@ -123,7 +123,7 @@ def read_story(question, texts):
     signals = [RECALL]
     for i in range(1, len(texts) - 2):
         computes = ADDITION if " = " in texts[i - 1] else REASONING
-        told = CONTRAST if " do not " in texts[i] else RECALL
+        told = CONTRAST if " does not " in texts[i] else RECALL
         signals.append(computes if " = " in texts[i] else told)
     return [*signals, CONCLUSION, RESPONSE]
 

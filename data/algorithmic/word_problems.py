@@ -1,19 +1,21 @@
 """Word problems (as GSM8K): amounts that hang on one another, told out of order.
 
 Hard: what to compute first, and what does not matter. The teacher goes down from the amount asked
-for to numbers that are told, and computes on the way back up. A small student copies this best: the
-way down goes on with the name just written, the way up with the fact written before. An example:
+for to numbers that are told, and computes on the way back up. A small student finds what stands
+right behind a name that it has just written: so a name is the subject of one sentence, and each
+step ends with the name that the next one begins with. An example:
 
-    Amir has 6 more camels than Fidel. Amir also has 8 donkeys. Fidel has 7 boxes of 9 camels each.
-    How many camels does Amir have?
-        RECALL      Okay, we need to find the camels of Amir.
-        CONTRAST    The 8 donkeys of Amir do not matter.
-        RECALL      I think Amir has 6 more camels than Fidel.
-        RECALL      Fidel has 7 boxes of 9 camels each.
-        REASONING   Fidel has 7 * 9 = 63.
-        ADDITION    Amir has 6 more camels than Fidel, so Amir has 63 + 6 = 69.
-        CONCLUSION  Amir has 69 camels.
-        RESPONSE    So the answer is 69.
+    Some friends collect figs. There are also 8 pears with Amir. Amir has 6 more than Fidel.
+    Fidel has 3 boxes of 9 each. How many figs does Amir have?
+        RECALL      Okay, we need Amir for the answer.
+        CONTRAST    But there are also 8 pears with Amir, and this does not matter.
+        RECALL      I think Amir has 6 more than Fidel, so we need Fidel for Amir.
+        RECALL      Fidel has 3 boxes of 9 each.
+        REASONING   3 * 9 = 27, so Fidel owns 27. We need Fidel for Amir.
+        ADDITION    Also, Fidel owns 27 and Amir has 6 more, so 27 + 6 = 33 and Amir owns 33. We
+                    need Amir for the answer.
+        CONCLUSION  Amir owns 33 figs.
+        RESPONSE    So the answer is 33.
 """
 
 import re
@@ -28,18 +30,18 @@ OPERATIONS = {"": add, "+": add, "-": sub, "*": mul, "/": floordiv}
 # choices for its second operand, and the sentence, where {a} and {b} are numbers or people.
 ANY = range(2, 10)
 TOLD = [
-    (0, "*", ANY, "{who} has {a} [bags|boxes] [with|of] {b} {items} each"),
-    (0, "+", ANY, "{who} bought {a} {items} and [then|later] {b} more"),
-    (0, "-", ANY, "{who} [had|bought] {a} {items} and gave away {b} of them"),
-    (1, "+", ANY, "{who} has {b} more {items} than {a}"),
-    (1, "-", ANY, "{who} has {b} fewer {items} than {a}"),
-    (1, "*", [2], "{who} has twice as many {items} as {a}"),
-    (1, "*", [3, 4], "{who} has {b} times as many {items} as {a}"),
-    (1, "/", [2], "{who} has half as many {items} as {a}"),
-    (2, "+", ANY, "{who} has as many {items} as {a} and {b} together"),
-    (0, "", [0], "{who} [has|owns] {a} {items}"),
+    (0, "*", ANY, "{who} has {a} [bags|boxes] of {b} each"),
+    (0, "+", ANY, "{who} has {a} [old|big|red] and {b} [new|small|green] ones"),
+    (0, "-", ANY, "{who} had {a} and gave away {b}"),
+    (1, "+", ANY, "{who} has {b} more than {a}"),
+    (1, "-", ANY, "{who} has {b} fewer than {a}"),
+    (1, "*", [2], "{who} has twice {a}'s number"),
+    (1, "*", [3, 4], "{who} has {b} times {a}'s number"),
+    (1, "/", [2], "{who} has half {a}'s number"),
+    (2, "+", ANY, "{who} has what {b} and {a} have together"),
+    (0, "", [0], "{who} has {a}"),
 ]
-LARGEST = 99  # of what one person has
+LARGEST = 30  # of what one person has
 
 
 # ---------------------------------------------------------------------------------- the teacher
@@ -54,84 +56,115 @@ class Amount:
     told: str  # the sentence, without its full stop
 
 
-def draw_amount(rng, who, items, sources):
-    """An Amount that hangs on these."""
+def draw_amount(rng, who, sources, amounts):
+    """An Amount that hangs on these, told in other words than the others: the name apart."""
     while True:
         n, sign, choices, template = rng.choice([form for form in TOLD if form[0] == len(sources)])
-        drawn = [rng.randint(2, 9 if sign == "*" else 30), rng.choice(choices)]
-        a, b = [source.value for source in sources] + drawn[n:]
+        drawn = [rng.randint(2, 9 if sign == "*" else LARGEST), rng.choice(choices)][n:]
+        a, b = [source.value for source in reversed(sources)] + drawn
         value = OPERATIONS[sign](a, b)
-        if 1 < value <= LARGEST and (sign != "/" or a % b == 0):
-            x, y = [source.who for source in sources] + drawn[n:]
-            told = say(rng, template).format(who=who, items=items, a=x, b=y)
-            return Amount(who, sources, f"{a} {sign} {b} = {value}" if sign else "", value, told)
+        x, y = [source.who for source in reversed(sources)] + drawn
+        told = say(rng, template).format(who=who, a=x, b=y)
+        is_new = told.split()[1:4] not in [amount.told.split()[1:4] for amount in amounts]
+        if is_new and 1 < value <= LARGEST and (sign != "/" or a % b == 0):
+            equation = f"{a} {sign} {b} = {value}" if sign else ""
+            return Amount(who, sources, equation, value, told)
 
 
-def draw_story(rng, n, items):
+def draw_story(rng, n):
     """(amounts, those asked for, a stranger's name); it takes n operations."""
     while True:
         n_asked = rng.choice((1, 1, 2))
         n_left = n + 1 - n_asked  # two are added up in the end
         names = rng.sample(NAMES, n + 5)
         amounts = []
-        ends = []  # amounts on which no other hangs
+        ends = []  # one or two amounts on which no other hangs
         while n_left and names[1:]:
             sources = []
-            if len(ends) == 2 or ends and rng.random() < 0.8:
-                x, y = rng.choice(ends), rng.choice(amounts)
-                is_sum = x is not y and x.value + y.value <= LARGEST and rng.random() < 0.3
-                sources = [x, y] if is_sum else [x]
-            amounts.append(draw_amount(rng, names.pop(), items, sources))
-            ends = [*(x for x in ends if x not in sources), amounts[-1]]
-            n_left -= bool(amounts[-1].equation)
-        others = [x for x in amounts if x not in ends]
-        asked = [*ends, *rng.sample(others, len(others))][:n_asked]
-        if not n_left and len(ends) <= len(asked) == n_asked:
-            return amounts, asked, names[0]
+            if len(ends) == 2 and rng.random() < 0.4:
+                sources = ends
+            elif len(ends) == 2 or ends and rng.random() < 0.8:
+                sources = [rng.choice(ends)]
+            if sum(x.value for x in sources) <= LARGEST:
+                amounts.append(draw_amount(rng, names.pop(), sources, amounts))
+                ends = [*(x for x in ends if x not in sources), amounts[-1]]
+                n_left -= bool(amounts[-1].equation)
+        if not n_left and len(ends) == n_asked and sum(x.value for x in ends) <= LARGEST:
+            return amounts, ends, names[0]
 
 
 def make(rng, n):
     """A problem of n operations, with one or two sentences that do not matter."""
-    items, *others = [plural for _, plural in rng.sample(rng.choice(list(ITEMS.values())), 3)]
-    amounts, asked, stranger = draw_story(rng, n, items)
+    items, other = [plural for _, plural in rng.sample(rng.choice(list(ITEMS.values())), 2)]
+    amounts, asked, stranger = draw_story(rng, n)
+    asides = [
+        f"there are also {rng.randint(2, 20)} {other} with {rng.choice(amounts).who}",
+        f"the age of {rng.choice(amounts).who} is {rng.randint(2, 20)}",
+    ]
+    asides = rng.choice((asides, asides[:1], asides[1:]))
     sentences = [amount.told for amount in amounts]
-    for noun in others[: rng.choice((1, 1, 2))]:
-        sentences.append(f"{rng.choice(amounts).who} also has {rng.randint(2, 20)} {noun}")
+    sentences += [aside[0].upper() + aside[1:] for aside in asides]
     if rng.random() < 0.3:  # nobody asks for this one
-        sentences.append(draw_amount(rng, stranger, items, [rng.choice(amounts)]).told)
+        sentences.append(draw_amount(rng, stranger, [rng.choice(amounts)], amounts).told)
     rng.shuffle(sentences)
-    people = " and ".join(amount.who for amount in asked)
-    steps = [(RECALL, say(rng, f"[we have|I have|we need] to find the {items} of {people}"))]
-    for sentence in sentences:
-        who, also, thing = sentence.partition(" also has ")
-        if also:
-            steps.append((CONTRAST, say(rng, f"the {thing} of {who} do not [matter|count]")))
-    for amount in asked:
-        find(steps, amount)
+    start = say(rng, f"Some [friends|people] [collect|count|own] {items}")
+    first, *second = [amount.who for amount in asked]
     total = sum(amount.value for amount in asked)
-    if len(asked) == 1:
-        question = f"How many {items} does {people} have?"
-        end = f"{people} has {total} {items}"
+    if second:
+        question = f"How many {items} do {first} and {second[0]} have in all?"
+        end = f"they own {total} {items} in all"
     else:
-        x, y = asked
-        start = f"{x.who} has {x.value} and {y.who} has {y.value}, so they have"
-        compute(steps, f"{start} {x.value} + {y.value} = {total}")
-        question = f"How many {items} do {people} have in all?"
-        end = f"they have {total} {items} in all"
+        question = f"How many {items} does {first} have?"
+        end = f"{first} owns {total} {items}"
+    whom = "the total" if second else "the answer"
+    steps = [(RECALL, need(asked, whom))]
+    for aside in asides:
+        steps.append((CONTRAST, say(rng, f"{aside}, [and|but] this does not [matter|count]")))
+    find(steps, asked, whom)
+    if second:
+        equation = f"{asked[1].value} + {asked[0].value} = {total}"
+        compute(steps, f"{owned(asked)}, so {equation} in all")
     steps.append((CONCLUSION, end))
-    return Problem(". ".join([*sentences, question]), str(total), steps)
+    return Problem(". ".join([start, *sentences, question]), str(total), steps)
 
 
-def find(steps, amount):
-    """Add the steps that find an amount: what is told, what it hangs on, its operation."""
-    if (RECALL, amount.told) in steps:
-        return
-    steps.append((RECALL, amount.told))
-    for source in amount.sources:
-        find(steps, source)
-    if amount.equation:
-        start = f"{amount.told}, so " if amount.sources else ""
-        compute(steps, f"{start}{amount.who} has {amount.equation}")
+def links(sources, whom):
+    """What is said of each of the amounts that `whom` needs, in the order of finding them."""
+    first, *second = [amount.who for amount in sources]
+    if not second:
+        return [f"{first} for {whom}"]
+    return [f"{first}, then {second[0]}", f"{second[0]} with {first} for {whom}"]
+
+
+def need(sources, whom):
+    """All of it in one sentence: "we need Ann, then Bob with Ann for Cleo"."""
+    names = [amount.who for amount in sources[:-1]]
+    return "we need " + ", then ".join([*names, links(sources, whom)[-1]])
+
+
+def owned(amounts):
+    """What has been found, the latest first: its number stands nearest."""
+    return " and ".join(f"{amount.who} owns {amount.value}" for amount in reversed(amounts))
+
+
+def find(steps, sources, whom):
+    """Add the steps that find these amounts, which `whom` needs: down to what is told, and up."""
+    for amount, link in zip(sources, links(sources, whom), strict=True):
+        result = f"{owned([amount])}. We need {link}"
+        known = owned(amount.sources)
+        if amount.sources:
+            steps.append((RECALL, f"{amount.told}, so {need(amount.sources, amount.who)}"))
+            find(steps, amount.sources, amount.who)
+            if len(amount.sources) == 1:  # Amir has 6 more, or twice that
+                source = amount.sources[0].who
+                told = amount.told.replace(f" than {source}", "")
+                known += " and " + told.replace(f"{source}'s number", "that")
+            compute(steps, f"{known}, so {amount.equation} and {result}")
+        elif amount.equation:
+            steps.append((RECALL, amount.told))
+            compute(steps, f"{amount.equation}, so {result}")
+        else:
+            steps.append((RECALL, f"{amount.told}, so {result}"))
 
 
 def compute(steps, body):
@@ -143,21 +176,33 @@ def compute(steps, body):
 # ---------------------------------------------------------------------------------- the checker
 TOTAL = "the total"  # in place of a person, where two are asked for
 NAME = r"[A-Z]\w*"
+# What a student may say in place of a part of a sentence of TOLD.
+SPOKEN = {
+    "has": "ha[sd]",
+    "had": "ha[sd]",
+    " each": "(?: {items})?(?: each)?",
+    " ones": "(?: ones| {items})?",
+    "{a} and gave away {b}": "{a}(?: {items})? and gave (?:away )?{b}(?: of them)?(?: away)?",
+    " than {a}": "(?: {items})?(?: than {a})?",
+    "{a}'s number": "(?:{a}'s (?:number|{items})|that|as many(?: {items})?(?: as {a})?)",
+    "what {b} and {a} have": "(?:what|as many as) (?:{a} and {b}|{b} and {a})(?: have)?",
+}
 
 
-def sentence_pattern(template, items, who, a, b):
-    """Regex (verbose) of a sentence of TOLD, with or without the items."""
-    words = re.sub(r"\[(.*?)\]", r"(?:\1)", template).replace("has", "ha[sd]")
-    words = words.replace(" {items}", "(?: {items})?").replace(" ", r"\ ")
-    return words.format(items=items, who=rf"\b{who}", a=a, b=rf"{b}\b")
+def sentence_pattern(template, spoken, **words):
+    """Regex (verbose) of a sentence of TOLD; spoken: the ways to say its parts."""
+    template = re.sub(r"\[(.*?)\]", r"(?:\1)", template)
+    for part, ways in spoken.items():
+        template = template.replace(part, ways)
+    return template.replace(" ", r"\ ").format(**words)
 
 
-def read_fact(sentence, items):
+def read_fact(sentence):
     """(whose, sign, operands, template) of a sentence, or None; an operand can be a person."""
     for n, sign, choices, template in TOLD:
         a, b = ([NAME] * n + [COUNT] * 2)[:2]
         words = {"who": f"(?P<who>{NAME})", "a": f"(?P<a>{a})", "b": f"(?P<b>{b})"}
-        m = re.fullmatch(sentence_pattern(template, items, **words) + r"\.", sentence, re.VERBOSE)
+        m = re.fullmatch(sentence_pattern(template, {}, **words) + r"\.", sentence, re.VERBOSE)
         if m:
             operands = [m["a"], m.groupdict().get("b", str(choices[0]))]
             return m["who"], sign, (*operands[:n], *map(number, operands[n:])), template
@@ -191,14 +236,20 @@ class Checker:
         self.needed = [self.goal]
         for who in self.needed:  # grows
             self.needed += [x for x in facts[who] if x in facts]
+        self.uses = {who: facts[who] for who in self.needed}  # what hangs on what
+        self.uses |= {"the answer": asked, "the total": asked}
         self.known = {who for who, (sign, *_) in facts.items() if not sign}
         people = any_of([*asked, " and ".join(asked), " and ".join(asked[::-1])])
+        person = any_of(facts.keys() - {TOTAL})
         self.claims = rf"""
             {"|".join(asides) or "(?!)"}
           | (?P<fact>{"|".join(told)})
-          | (?:(?P<owner>{any_of(facts)}|\bthey|\btotal)\ (?:ha(?:s|d|ve)|owns|is)\ )?
+          | \bneed(?:\ to\ (?:find|know))?
+            \ (?P<need>{person}(?:(?:\ and|,?\ then|\ with)\ {person})*)
+            (?:\ for\ (?P<whom>{person}|the\ (?:answer|total)))?  # Ann, then Bob with Ann for Cy
+          | (?:(?P<owner>{person}|\bthey|\btotal)\ (?:ha(?:s|d|ve)|owns?|is)\ )?
             (?:(?P<a>{COUNT})\ ?(?P<sign>[-+*/x×÷])\ ?(?P<b>{COUNT})\ (?:=|is|equals)\ )?
-            (?P<c>{COUNT})(?:\ {items})?(?:\ (?:in\ (?:all|total)|altogether))?  # they have 36 figs
+            (?P<c>{COUNT})(?:\ {items})?(?:\ (?:in\ (?:all|total)|altogether))?  # they own 36 figs
           | \b(?:find|count|add\ up|know)\ (?:how\ many|the)\ {items}(?:\ of)?
             \ {people}(?:\ ha(?:s|ve))?
         """
@@ -206,11 +257,18 @@ class Checker:
     def judge(self, claims):
         self.restated = []  # whose facts this step restates
         n_known = len(self.known)
-        for claim in claims:
+        for i, claim in enumerate(claims):
             if claim["fact"]:
                 self.restated.append(self.person(claim["fact"].split()[0]))
-            elif claim["a"]:
-                yield from self.judge_equation(claim)
+            elif claim["need"]:
+                names = re.findall(NAME, claim["need"])
+                uses = [self.uses.get(claim["whom"], ())] if claim["whom"] else self.uses.values()
+                is_twice = any(x == y for x, y in zip(names, names[1:], strict=False))
+                if is_twice or not any(set(names).issubset(sources) for sources in uses):
+                    yield f"'{claim[0]}' is not so"
+            elif claim["a"]:  # "6 + 9 = 15 and Ann owns 15" names the owner after it
+                after = [x["owner"] for x in claims[i:] if x["owner"]][:1]
+                yield from self.judge_equation(claim, after)
             elif claim["c"]:
                 yield from self.judge_value(claim)
         if len(self.known) > n_known + 1:
@@ -224,15 +282,15 @@ class Checker:
         """Whether one operation finds this amount now."""
         return who not in self.known and self.known.issuperset(self.facts.keys() & self.facts[who])
 
-    def judge_equation(self, claim):
-        """It finds an amount that can be found now: the one that the step names, if it does."""
+    def judge_equation(self, claim, owners):
+        """It finds an amount that can be found now: its owner's, if the step names one."""
         a, b, c = (number(claim[group]) for group in "abc")
         sign = {"x": "*", "×": "*", "÷": "/"}.get(claim["sign"].lower(), claim["sign"])
         is_true = a == b * c if sign == "/" else OPERATIONS[sign](a, b) == c
         if not is_true:
             yield f"'{claim[0]}' is false"
         same = [[sign, a, b], [sign, b, a] if sign in "+*" else None]
-        named = [self.person(claim["owner"])] if claim["owner"] else self.restated[-1:]
+        named = [self.person(word) for word in owners] or self.restated[-1:]
         found = [
             who
             for who in named or self.needed
@@ -254,29 +312,41 @@ class Checker:
         return str(self.values[self.goal]), "" if self.goal in self.known else "what is asked for"
 
 
+def aside_pattern(sentence):
+    """Regex (verbose) of a sentence that does not matter, or "" where it is none."""
+    words = r"(?:\ (?:and|but|which|this|they))*"
+    end = rf"(?:,?{words}\ do(?:es)?(?:\ not|n't)\ (?:matter|count))?"
+    m = re.fullmatch(rf"There are also (\d{{1,9}}) ([a-z ]+) with ({NAME})\.", sentence)
+    if m:
+        k, noun, who = map(re.escape, m.groups())
+        start = rf"(?:\bthere\ are\ (?:also\ )?|\bthe\ |\b{who}'s\ )?(?:\b{k}\ )?"
+        return rf"{start}\b{noun}(?:\ (?:with|of)\ {who})?{end}"
+    m = re.fullmatch(rf"The age of ({NAME}) is (\d{{1,9}})\.", sentence)
+    return rf"(?:\bthe\ age\ of\ {m[1]}|\b{m[1]}'s\ age)(?:\ is\ {m[2]}\b)?{end}" if m else ""
+
+
 def read_question(question):
     *sentences, last = re.split(r"(?<=\.) ", tidy(question))
     form = rf"How many ([a-z ]+) (?:does ({NAME}) have|do ({NAME}) and ({NAME}) have in all)\?"
     m = re.fullmatch(form, last)
-    if not m:
+    if not m or not re.fullmatch(rf"Some \w+ \w+ {m[1]}\.", "".join(sentences[:1])):
         return None
     items = re.escape(m[1])
     asked = [who for who in m.groups()[1:] if who]
     facts = {TOTAL: ("+", *asked)} if len(asked) == 2 else {}
     told, asides = [], []
-    for sentence in sentences:
-        fact = read_fact(sentence, items)
-        aside = re.fullmatch(rf"({NAME}) also has (\d{{1,9}}) ([a-z ]+)\.", sentence)
-        if aside and aside[3] != m[1]:
-            who, k, noun = map(re.escape, aside.groups())
-            start = rf"(?:\b{who}(?:'s|\ (?:also\ )?has)\ )?(?:the\ )?(?:\b{k}\ )?"
-            end = rf"(?:\ of\ {who})?(?:\ do(?:\ not|n't)\ (?:matter|count))?"
-            asides.append(rf"{start}\b{noun}{end}")
+    for sentence in sentences[1:]:
+        fact = read_fact(sentence)
+        aside = aside_pattern(sentence)
+        if aside:
+            asides.append(aside)
         elif fact and fact[0] not in facts:
-            who, sign, operands, template = fact
-            facts[who] = sign, *operands
+            who, sign, (a, b), template = fact
+            facts[who] = sign, a, b
             if sign:
-                told.append(sentence_pattern(template, items, who, *operands))
+                told.append(
+                    sentence_pattern(template, SPOKEN, items=items, who=rf"\b{who}", a=a, b=b)
+                )
         else:
             return None
     is_solved = {*facts, *asked} == evaluate(facts).keys()
