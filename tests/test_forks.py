@@ -89,6 +89,7 @@ WORDS = [  # (task, the words of what is done at a fork, the signal that it has)
     ("web_of_lies", " would ", EXAMPLES),
     ("boolean_expressions", "[Nn]ot (True|False) (is|gives|makes) ", CONTRAST),
     ("boolean_expressions", " comes? (first|before)", RECALL),
+    ("word_problems", " does not (matter|count)", CONTRAST),
     ("reachability", r"from here|^(?!.*look).*[A-Z]\w+ is new", EXAMPLES),
 ]
 

@@ -93,8 +93,11 @@ def draw_story(rng, n):
             return amounts, ends, names[0]
 
 
-def make(rng, n):
-    """A problem of n operations, with one or two sentences that do not matter."""
+def make(rng, n, forks=None):
+    """A problem of n operations, with one or two sentences that do not matter.
+
+    At a fork: another aside, fact or operation first.
+    """
     items, other = [plural for _, plural in rng.sample(rng.choice(list(ITEMS.values())), 2)]
     amounts, asked, stranger = draw_story(rng, n)
     asides = [
@@ -113,69 +116,105 @@ def make(rng, n):
     if second:
         question = f"How many {items} do {first} and {second[0]} have in all?"
         end = f"they own {total} {items} in all"
+        equation = f"{asked[1].value} + {asked[0].value} = {total}"
+        whom = "the total"
     else:
         question = f"How many {items} does {first} have?"
         end = f"{first} owns {total} {items}"
-    whom = "the total" if second else "the answer"
-    steps = [(RECALL, need(asked, whom))]
-    for aside in asides:
-        steps.append((CONTRAST, say(rng, f"{aside}, [and|but] this does not [matter|count]")))
-    find(steps, asked, whom)
-    if second:
-        equation = f"{asked[1].value} + {asked[0].value} = {total}"
-        compute(steps, f"{owned(asked)}, so {equation} in all")
+        equation = ""
+        whom = "the answer"
+    asides = [say(rng, f"{aside}, [and|but] this does not [matter|count]") for aside in asides]
+    steps, open_signals = reason(Amount(whom, asked, equation, total, ""), asides, forks)
     steps.append((CONCLUSION, end))
-    return Problem(". ".join([start, *sentences, question]), str(total), steps)
+    question = ". ".join([start, *sentences, question])
+    return Problem(question, str(total), steps, open_signals)
 
 
-def links(sources, whom):
-    """What is said of each of the amounts that `whom` needs, in the order of finding them."""
-    first, *second = [amount.who for amount in sources]
-    if not second:
-        return [f"{first} for {whom}"]
-    return [f"{first}, then {second[0]}", f"{second[0]} with {first} for {whom}"]
+def reason(goal, asides, forks):
+    """(steps, open signals at forks): down from the goal to what is told, and up again.
+
+    Without forks: what does not matter first, and then the first operation that is ready.
+    """
+    steps = [(RECALL, need(goal))]
+    open_signals = {}
+    uses = dict.fromkeys(goal.sources, goal)  # what each amount is needed for
+    todo = goal.sources[::-1]  # to be recalled, the next one last
+    waiting = [goal] if goal.equation else []  # recalled, but their operation is still to come
+    found = []
+    while asides or todo or waiting:
+        ready = [amount for amount in waiting if set(found).issuperset(amount.sources)]
+        operation = ADDITION if steps[-1][0] in (REASONING, ADDITION) else REASONING
+        ways = [(CONTRAST, aside) for aside in asides]
+        ways += [(operation, amount) for amount in ready]
+        ways += [(RECALL, amount) for amount in reversed(todo)]
+        signal, chosen = forks.choice(ways) if forks else ways[0]
+        if forks:
+            open_signals[len(steps)] = {signal for signal, _ in ways}
+        if signal == CONTRAST:
+            asides = [aside for aside in asides if aside != chosen]
+            steps.append((CONTRAST, chosen))
+            continue
+        parts = []
+        if signal == RECALL:
+            todo.remove(chosen)
+            parts.append(chosen.told)
+            if chosen.sources:
+                parts.append(need(chosen))
+                todo += chosen.sources[::-1]
+                uses |= dict.fromkeys(chosen.sources, chosen)
+            if chosen.equation:
+                waiting.append(chosen)
+        else:
+            waiting.remove(chosen)
+            parts += operands(chosen, found, steps[-1][1])
+            parts.append(chosen.equation + " in all" * (chosen is goal))
+        if chosen not in [*waiting, goal]:
+            found.append(chosen)
+            and_owns = " and " if chosen.sources else ", so "
+            parts[-1] += f"{and_owns}{owned([chosen])}. We need {link(chosen, uses[chosen], found)}"
+        steps.append((signal, ", so ".join(parts)))
+    return steps, open_signals
 
 
-def need(sources, whom):
-    """All of it in one sentence: "we need Ann, then Bob with Ann for Cleo"."""
-    names = [amount.who for amount in sources[:-1]]
-    return "we need " + ", then ".join([*names, links(sources, whom)[-1]])
+def link(amount, user, found):
+    """For what an amount is needed: "Ann, then Bob" if Bob is missing, "Ann with Bob for Cleo"."""
+    other = next((x for x in user.sources if x is not amount), None)
+    if other and other not in found:
+        return f"{amount.who}, then {other.who}"
+    return (
+        f"{amount.who} with {other.who} for {user.who}" if other else f"{amount.who} for {user.who}"
+    )
+
+
+def need(user):
+    """All that an amount needs: "we need Ann, then Bob with Ann for Cleo"."""
+    *first, last = user.sources
+    return "we need " + "".join(f"{x.who}, then " for x in first) + link(last, user, user.sources)
 
 
 def owned(amounts):
-    """What has been found, the latest first: its number stands nearest."""
-    return " and ".join(f"{amount.who} owns {amount.value}" for amount in reversed(amounts))
+    return " and ".join(f"{amount.who} owns {amount.value}" for amount in amounts)
 
 
-def find(steps, sources, whom):
-    """Add the steps that find these amounts, which `whom` needs: down to what is told, and up."""
-    for amount, link in zip(sources, links(sources, whom), strict=True):
-        result = f"{owned([amount])}. We need {link}"
-        known = owned(amount.sources)
-        if amount.sources:
-            steps.append((RECALL, f"{amount.told}, so {need(amount.sources, amount.who)}"))
-            find(steps, amount.sources, amount.who)
-            if len(amount.sources) == 1:  # Amir has 6 more, or twice that
-                source = amount.sources[0].who
-                told = amount.told.replace(f" than {source}", "")
-                known += " and " + told.replace(f"{source}'s number", "that")
-            compute(steps, f"{known}, so {amount.equation} and {result}")
-        elif amount.equation:
-            steps.append((RECALL, amount.told))
-            compute(steps, f"{amount.equation}, so {result}")
-        else:
-            steps.append((RECALL, f"{amount.told}, so {result}"))
-
-
-def compute(steps, body):
-    """Add the step of one operation."""
-    signal = ADDITION if steps[-1][0] in (REASONING, ADDITION) else REASONING
-    steps.append((signal, body))
+def operands(amount, found, before):
+    """What is known of the operands of an amount, unless the step before has said it."""
+    if not amount.sources:
+        return [] if before == amount.told else [amount.told]
+    known = owned([x for x in reversed(found) if x in amount.sources])  # the latest stands nearest
+    if len(amount.sources) == 1:  # Amir has 6 more, or twice that
+        source = amount.sources[0].who
+        told = amount.told.replace(f" than {source}", "")
+        known += " and " + told.replace(f"{source}'s number", "that")
+    return [known]
 
 
 # ---------------------------------------------------------------------------------- the checker
 TOTAL = "the total"  # in place of a person, where two are asked for
 NAME = r"[A-Z]\w*"
+ASIDES = [
+    rf"There are also (?P<k>\d{{1,9}}) (?P<noun>[a-z ]+) with (?P<who>{NAME})\.",
+    rf"The (?P<noun>age) of (?P<who>{NAME}) is (?P<k>\d{{1,9}})\.",
+]
 # What a student may say in place of a part of a sentence of TOLD.
 SPOKEN = {
     "has": "ha[sd]",
@@ -314,15 +353,15 @@ class Checker:
 
 def aside_pattern(sentence):
     """Regex (verbose) of a sentence that does not matter, or "" where it is none."""
-    words = r"(?:\ (?:and|but|which|this|they))*"
-    end = rf"(?:,?{words}\ do(?:es)?(?:\ not|n't)\ (?:matter|count))?"
-    m = re.fullmatch(rf"There are also (\d{{1,9}}) ([a-z ]+) with ({NAME})\.", sentence)
-    if m:
-        k, noun, who = map(re.escape, m.groups())
-        start = rf"(?:\bthere\ are\ (?:also\ )?|\bthe\ |\b{who}'s\ )?(?:\b{k}\ )?"
-        return rf"{start}\b{noun}(?:\ (?:with|of)\ {who})?{end}"
-    m = re.fullmatch(rf"The age of ({NAME}) is (\d{{1,9}})\.", sentence)
-    return rf"(?:\bthe\ age\ of\ {m[1]}|\b{m[1]}'s\ age)(?:\ is\ {m[2]}\b)?{end}" if m else ""
+    for form in ASIDES:
+        m = re.fullmatch(form, sentence)
+        if m:
+            who, k, noun = (re.escape(m[group]) for group in ("who", "k", "noun"))
+            start = rf"(?:\bthere\ are\ (?:also\ )?|\bthe\ |\b{who}'s\ )?(?:\b{k}\ )?"
+            words = r"(?:\ (?:and|but|which|this|they))*"
+            end = rf"(?:,?{words}\ do(?:es)?(?:\ not|n't)\ (?:matter|count))?"
+            return rf"{start}\b{noun}(?:\ (?:with|of)\ {who})?(?:\ is\ {k}\b)?{end}"
+    return ""
 
 
 def read_question(question):
@@ -358,4 +397,6 @@ def draw_length(rng, low, high):
     return min(rng.randint(low, high), rng.randint(low, high))
 
 
-FAMILY = Family("word_problems", make, read_question, lengths=(2, 6), draw_length=draw_length)
+FAMILY = Family(
+    "word_problems", make, read_question, lengths=(2, 6), draw_length=draw_length, has_forks=True
+)
