@@ -16,6 +16,8 @@ step ends with the name that the next one begins with. An example:
                     need Amir for the answer.
         CONCLUSION  Amir owns 33 figs.
         RESPONSE    So the answer is 33.
+
+A fork: any of the asides, needed facts or ready operations comes next.
 """
 
 import re
