@@ -179,7 +179,7 @@ class Checker:
           | (?P<dead>{town}),?\ (?:leads\ nowhere|(?:(?:has|there\ (?:is|are))\ )?no\ (?:road|way)s?
             (?:\ out|\ (?:leads?\ )?on)?)\b  # Elm leads nowhere
           | (?P<hit>{town})\ is\ (?:my|the|our)\ goal\b
-          | (?P<new>{town})\ is\ (?:new|unseen)\b
+          | (?P<new>{town})\ (?:is\ (?:new|unseen)|(?:is|was)\ not\ (?:known|seen)(?:\ yet)?)\b
           | (?P<old>{town})\ (?:is\ (?:not\ new|known|on\ (?:my|the|our)\ list)|isn't\ new
             |(?:was|has\ been)\ (?:seen|known|found|listed))\b(?:\ before|\ already)?
           | (?:(?P<spent_in>{town})\ is\ )?(?P<spent>\ba\ dead\ end\b
