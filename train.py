@@ -57,7 +57,7 @@ class TrainConfig:
     # ---- data
     data: str = flag("algorithmic", "the embedded teacher, or a JSONL file of annotated traces")
     tasks: str = flag(
-        "", f"tasks to keep, comma-separated; empty: all of a file, or {prepare.DEFAULT_TASKS}"
+        "", f"tasks, comma-separated, or all; empty: all of --data, or {prepare.DEFAULT_TASKS}"
     )
     n_train: int = flag(20000, "most training traces to use", low=1, high=10**7)
     n_val: int = flag(250, "most validation traces to use", high=10**7)

@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from data.algorithmic.check import task_of
 from data.algorithmic.common import WORDS, write
 from data.tools.files import question_hash, read_jsonl
 from data.tools.flags import UserError
+from data.tools.loading import load_data
 from scaffold import (
     ADDITION,
     CONCLUSION,
@@ -22,6 +24,7 @@ from scaffold import (
     RESPONSE,
     SIGNALS,
 )
+from train import TrainConfig
 
 TASKS = list(prepare.FAMILIES)
 FEW_ANSWERS = [  # yes or no, or the number of one of a few options
@@ -194,6 +197,19 @@ def test_the_files_hold_the_rows_and_their_gold_signals(tmp_path, capsys):
     assert [json.loads(line) for line in lines] == [row for row, _ in pairs]
     gold = read_jsonl(tmp_path / "test.gold.jsonl", "id")
     assert [(g["id"], g["signals"]) for g in gold] == [(row["id"], s) for row, s in pairs]
+
+
+def test_all_is_every_family(tmp_path):
+    """In prepare, in train.py, and of a file."""
+    prepare.main(f"--tasks all --n_train 9 --n_val 0 --n_test 0 --out_dir {tmp_path}".split())
+    rows = read_jsonl(tmp_path / "train.jsonl", "task")
+    assert sorted(row["task"] for row in rows) == sorted(prepare.FAMILIES)
+    embedded = TrainConfig(tasks="all", n_train=9, n_val=9, n_test=0)
+    annotated = TrainConfig(
+        data=str(Path(prepare.__file__).parents[1] / "example.jsonl"), tasks="all"
+    )
+    assert {t.task for t in load_data(embedded)[0]} == set(prepare.FAMILIES)
+    assert load_data(annotated)[0]
 
 
 @pytest.mark.slow

@@ -143,7 +143,9 @@ def rows(tasks, split, n, seed=0, lengths=None, forks=False):
 
 @dataclass
 class PrepareConfig:
-    tasks: str = flag(DEFAULT_TASKS, "families, comma-separated, of: " + ", ".join(FAMILIES))
+    tasks: str = flag(
+        DEFAULT_TASKS, "all, or families, comma-separated, of: " + ", ".join(FAMILIES)
+    )
     n_train: int = flag(20000, "training rows over all families; 0: no such file", high=10**7)
     n_val: int = flag(250, "validation rows over all families", high=10**7)
     n_test: int = flag(500, "test rows over all families", high=10**7)
@@ -174,20 +176,24 @@ def parse_lengths(text):
     raise UserError(f"--lengths {text[:20]!r}: write two whole numbers from 2 to 999, as 7-10")
 
 
-def check_tasks(tasks, forks):
-    """Raise UserError for a task that is no family, and for forks where no family has any."""
+def parse_tasks(text, forks=False):
+    """The names in "navigate,reachability", or "all" of them.
+
+    Raises UserError for a task that is no family, and for forks where no family has any.
+    """
+    tasks = FAMILY_NAMES if text == "all" else text.split(",")
     unknown = sorted(set(tasks) - set(FAMILIES))
     if unknown:
         raise UserError(f"unknown task {unknown[0][:60]!r}: choose from {', '.join(FAMILIES)}")
     if forks and not set(tasks) & set(FORKED):
         raise UserError(f"--forks: {', '.join(tasks)} has none; choose from {', '.join(FORKED)}")
+    return tasks
 
 
 def main(argv=None):
     (config,) = parse_flags(PrepareConfig, argv, __doc__.split("\n")[0])
-    tasks = config.tasks.split(",")
+    tasks = parse_tasks(config.tasks, config.forks)
     lengths = parse_lengths(config.lengths)
-    check_tasks(tasks, config.forks)
     start = time.time()
     out = Path(config.out_dir)
     sizes = {"train": config.n_train, "val": config.n_val, "test": config.n_test}

@@ -17,14 +17,14 @@ def load_data(config):
 
     Raises UserError for unknown tasks and for data without a training trace.
     """
-    tasks = [task for task in config.tasks.split(",") if task]
     if config.data == "algorithmic":
-        return load_embedded(config, tasks or prepare.DEFAULT_TASKS.split(","))
+        return load_embedded(config)
     if config.forks:
         raise UserError("--forks: a choice of the embedded teacher's; leave it out with --data")
+    tasks = config.tasks.split(",")
     splits = {"train": [], "val": [], "test": []}
     for row in read_questions(config.data, annotated=True):
-        if not tasks or row["task"] in tasks:
+        if config.tasks in ("", "all") or row["task"] in tasks:
             splits[prepare.split_of(row["question"])].append(row)  # questions stay together
     if not splits["train"]:
         raise UserError(f"{config.data}: no training trace (--tasks {config.tasks or 'all'})")
@@ -34,9 +34,9 @@ def load_data(config):
     return train, val, list(test_rows.values())[: config.n_test], None
 
 
-def load_embedded(config, tasks):
+def load_embedded(config):
     """`load_data` for the embedded teacher: traces are generated, then annotated."""
-    prepare.check_tasks(tasks, config.forks)
+    tasks = prepare.parse_tasks(config.tasks or prepare.DEFAULT_TASKS, config.forks)
     folder = Path(prepare.__file__).parent
     if not (folder / "test.jsonl").exists() and not parallel.RANK:  # to read, and for --eval
         prepare.main(["--n_train", "0", "--out_dir", str(folder)])
