@@ -86,7 +86,8 @@ OPPOSITES = {  # phrases of opposite meaning, wherever one of them stands in a t
     ],
     "navigate": [
         ("back at the start", "away from the start"),
-        ("which is the starting point", "not at the starting point"),
+        ("back at the starting point", "not at the starting point"),
+        ("the same", "not the same"),
     ],
     "boolean_expressions": [
         ("True", "False"),

@@ -1,13 +1,15 @@
 """Navigate (BBH): follow the instructions; do they lead back to the starting point?
 
-Hard: a turn changes what the next steps mean, and two coordinates have to be kept. An example:
+Hard: a turn changes what the next steps mean. The steps in each direction are counted apart, as
+sums that only grow are learned sooner than coordinates with a sign. An example:
 
     If you follow these instructions, do you return to the starting point? Always face forward.
     Take 2 steps left. Take 4 steps right.
-        RECALL      Let me see: I start at (0, 0).
-        REASONING   Looking at this, 2 steps left bring x to 0 - 2 = -2.
-        CONTRAST    So 4 steps right move x to -2 + 4 = 2.
-        CONCLUSION  Overall, I finish at (2, 0), away from the start.
+        RECALL      Let me see: at first, forward is 0, backward is 0, right is 0, and left is 0.
+        REASONING   Looking at this, 2 steps left give 0 + 2 = 2, so left is 2.
+        CONTRAST    But 4 steps right make 0 + 4 = 4, so right is 4.
+        CONCLUSION  Overall, forward is 0 and backward is 0, the same, and right is 4 and left is 2,
+                    not the same, so I finish away from the start.
         RESPONSE    Final answer: No.
 """
 
@@ -80,38 +82,46 @@ def make(rng, n):
     """A problem of about n instructions; in half of them one always faces forward."""
     strafing = rng.random() < 0.5
     moves = random_moves(rng, n, strafing)
-    places = walk(moves)
     told = ["Always face forward."] if strafing else []
-    start = say(rng, "I [start|begin] at (0, 0)")
-    steps = [(RECALL, start if strafing else start + ", facing forward")]
+    start = "[at first|at the start], forward is 0, backward is 0, right is 0, and left is 0"
+    steps = [(RECALL, say(rng, start if strafing else start + ", and I face forward"))]
+    counts = [0] * 4  # steps gone so far in each direction
     facing = 0
     last = None  # the direction gone last
-    for i, (k, direction) in enumerate(moves):
+    for k, direction in moves:
         side = COMPASS[direction]
         if k == 0:
             word = TURNS[(direction - facing) % 4]
-            facing = direction
             told.append(f"Turn {word}.")
             signal = CONTRAST if word == "around" else REASONING
-            body = f"turning {word} [means I face|I now face|leaves me facing] {side}"
+            body = f"turning {word} from {COMPASS[facing]} [makes me face|means I face] {side}"
+            facing = direction
         else:
             count = f"{k} step" if k == 1 else f"{k} steps"
             told.append(f"Take {count} {side}." if strafing else f"Take {count}.")
             signal = {direction: ADDITION, (direction + 2) % 4: CONTRAST}.get(last, REASONING)
             last = direction
-            axis = 1 - direction % 2
-            a, b = places[i][axis], places[i + 1][axis]
-            total = f"{'xy'[axis]} to {a} {'+' if b > a else '-'} {k} = {b}"
-            verb = "[takes|brings|moves]" if k == 1 else "[take|bring|move]"
-            body = f"{count} {side} {verb} {total}"
+            before = counts[direction]
+            counts[direction] += k
+            total = f"{before} + {k} = {before + k}, so {side} is {before + k}"
+            body = f"{count} {side} {'[gives|makes]' if k == 1 else '[give|make]'} {total}"
         steps.append((signal, say(rng, body)))
-    answer = "No"
-    where = "[away from the start|not at the starting point]"
-    if places[-1] == (0, 0):
-        answer = "Yes"
-        where = "[back at the start|which is the starting point]"
-    steps.append((CONCLUSION, say(rng, f"I [end|finish|stop] at {places[-1]}, {where}")))
+    answer, summary = compare(counts)
+    steps.append((CONCLUSION, say(rng, summary)))
     return Problem(f"{ASK}{' '.join(told)}\nOptions:\n- Yes\n- No", answer, steps)
+
+
+def compare(counts):
+    """(answer, summary): of two opposite directions after the other, up to a difference."""
+    summary = ""
+    for there in (0, 1):
+        back = there + 2
+        summary += f"{COMPASS[there]} is {counts[there]} and {COMPASS[back]} is {counts[back]}, "
+        if counts[there] != counts[back]:
+            where = "[away from the start|not at the starting point]"
+            return "No", f"{summary}not the same, so I [am|end|finish] {where}"
+        summary += "the same, and " if there == 0 else "the same, "
+    return "Yes", f"{summary}so I [am|end|finish] back at the [start|starting point]"
 
 
 # ---------------------------------------------------------------------------------- the checker
@@ -125,6 +135,7 @@ QUESTION = rf"""{re.escape(ASK)}
 SIDE = "(?:forward|ahead|right|backward|back|left)"
 # Quarter turns clockwise; a direction is the turn from forward to it.
 QUARTERS = {"forward": 0, "ahead": 0, "right": 1, "backward": 2, "back": 2, "around": 2, "left": 3}
+OPPOSITES = [[0, 2], [2, 0], [1, 3], [3, 1]]
 
 
 class Checker:
@@ -135,9 +146,12 @@ class Checker:
         (?:\b(?P<first_side>{SIDE})\ )?\b(?P<k>{COUNT})(?:\ more)?\ steps?\b  # 3 steps to the right
           (?:\ (?:to\ the\ |straight\ )?(?P<side>{SIDE})s?\b)?
       | \bturn(?:ing|s|ed)?(?:\ to\ the)?\ (?P<turn>left|right|around|back)\b
+      | \bfrom\ (?:facing\ )?(?P<origin>{SIDE})s?\b
       | \b(?:fac(?:e|es|ing)|heading)(?:\ to|\ the|\ towards?)*\ (?P<heading>{SIDE})s?\b
-      | (?:\b(?P<axis>[xy])\ (?:to|is|=|becomes)\ (?:now\ )?)?  # x to -2 + 4 = 2
-          (?:(?P<a>-?{DIGITS})\ (?P<n>[+-]\ {DIGITS})\ (?:=|is|equals|makes)\ )?(?P<b>-?{DIGITS})\b
+      | (?:\b(?P<name>{SIDE})(?:\ (?:to|at|is|are|=|becomes|now))*\ )?  # left is 3 + 2 = 5
+          (?:\b(?P<a>{DIGITS})\ \+\ (?P<n>{DIGITS})\ (?:=|is|equals|makes)\ )?\b(?P<b>{DIGITS})\b
+      | (?P<compare>(?P<no>(?:\bdo(?:es)?)?(?:\ ?\bnot|n't)\ )?\b  # not the same
+          (?:the\ same(?!\ (?!and|so|as|but)[a-z])|equals?|(?P<differ>differ(?:s|ent)?))\b)
       | (?:\bback\ (?:to|at)\ )?\(\s?(?P<x>-?{DIGITS})\s?,\s?(?P<y>-?{DIGITS})\s?\)  # (2, 0)
       | (?P<end>\b(?:final|(?:end|finish|stop)(?:s|ed)?)\b)
       | (?P<home>  # back at the start, or away from it
@@ -148,8 +162,9 @@ class Checker:
 
     def __init__(self, told):
         self.todo = []  # of quarter turns, or (steps, direction)
-        x = y = facing = 0
-        self.places = [(x, y, facing)]  # places[i]: after i of todo
+        facing = 0
+        gone = [0] * 4  # steps in each direction
+        self.places = [(tuple(gone), facing)]  # places[i]: after i of todo
         for turn, k, side in told:
             if turn:
                 self.todo.append(QUARTERS[turn])
@@ -157,23 +172,25 @@ class Checker:
             else:
                 direction = QUARTERS[side] if side else facing
                 self.todo.append((int(k), direction))
-                x += int(k) * UNIT[direction][0]
-                y += int(k) * UNIT[direction][1]
-            self.places.append((x, y, facing))
+                gone[direction] += int(k)
+            self.places.append((tuple(gone), facing))
         self.done = 0  # so many of todo
 
     def judge(self, claims):
         self.moved = None  # the claim that names this step's move
+        self.direction = None  # of that move
         self.due = ()  # one of these claims has to say where the last move led
+        self.counted = []  # the directions whose counts this step tells
         for claim in claims:
             if claim["k"] or claim["turn"]:
                 yield from self.judge_move(claim)
             elif claim["b"]:
-                yield from self.judge_sum(claim)
-            else:
+                yield from self.judge_count(claim)
+            elif not claim["compare"]:
                 yield from self.judge_place(claim)
             if any(claim[group] for group in self.due):
                 self.due = ()
+        yield from self.judge_comparisons(claims)
         if self.due:
             yield "does not say where that leads"
         elif claims and not self.moved and 0 < self.done < len(self.todo):
@@ -181,11 +198,12 @@ class Checker:
 
     def judge_move(self, claim):
         if claim["turn"]:
+            self.direction = None
             move = QUARTERS[claim["turn"].lower()]
         else:
             side = claim["side"] or claim["first_side"]
-            direction = QUARTERS[side.lower()] if side else self.places[self.done][2]
-            move = (number(claim["k"]), direction)
+            self.direction = QUARTERS[side.lower()] if side else self.places[self.done][1]
+            move = (number(claim["k"]), self.direction)
         self.done, reason = advance(self.todo, self.done, move)
         if self.due:
             yield "does not say where that leads"
@@ -193,27 +211,56 @@ class Checker:
             yield "makes two moves"
         elif reason:
             yield f"'{claim[0]}' {reason}"
-        self.due = ("heading",) if claim["turn"] else ("axis", "a", "x")
+        self.due = ("heading",) if claim["turn"] else ("b", "x")
         self.moved = claim
 
-    def judge_sum(self, claim):
-        """A sum has to lead all the way of this step's move along its axis."""
-        before = self.places[self.done - bool(self.moved)]
-        here = self.places[self.done]
-        axis = "xy".index(claim["axis"].lower()) if claim["axis"] else before[0] == here[0]
-        was = before[axis]
-        now = here[axis]
+    def judge_count(self, claim):
+        """The steps in a direction, that of this step's move if it has one; a sum adds the move."""
+        name = claim["name"]
+        direction = QUARTERS[name.lower()] if name else self.direction
+        if direction is None or (self.moved and direction != self.direction):
+            yield f"'{claim[0]}' does not count this step's move"
+            return
+        was = self.places[self.done - bool(self.moved)][0][direction]
+        now = self.places[self.done][0][direction]
         a = int(claim["a"] or was)
-        n = int((claim["n"] or str(now - was)).replace(" ", ""))
-        if was == now or (a, a + n, int(claim["b"])) != (was, now, now):
-            yield f"says '{claim[0]}', but it is from {was} to {now}"
+        n = int(claim["n"] or now - was)
+        if (a, a + n, int(claim["b"])) != (was, now, now):
+            truth = f"from {was} to {now}" if self.moved else now
+            yield f"says '{claim[0]}', but it is {truth}"
+        if not self.moved and direction in self.counted:
+            yield f"counts '{name}' again"
+        self.counted.append(direction)
+
+    def judge_comparisons(self, claims):
+        """Every two counts are compared, of opposite directions; from this the end follows."""
+        gone, _ = self.places[-1]
+        comparisons = [claim for claim in claims if claim["compare"]]
+        differing = []
+        for i, claim in enumerate(comparisons):
+            pair = self.counted[2 * i : 2 * i + 2]
+            if self.done < len(self.todo) or pair not in OPPOSITES:
+                yield f"'{claim[0]}' compares no two opposite directions in the end"
+                continue
+            differing.append(gone[pair[0]] != gone[pair[1]])
+            if (bool(claim["no"]) != bool(claim["differ"])) != differing[-1]:
+                yield f"says '{claim[0]}' wrongly"
+        for claim in claims:
+            follows = any(differing) if claim["not"] else differing == [False, False]
+            if comparisons and claim["home"] and not follows:
+                yield f"'{claim[0]}' does not follow"
 
     def judge_place(self, claim):
         """A place, a facing, and being home or not have to be the true ones."""
-        x, y, facing = self.places[self.done]
+        _, was_facing = self.places[self.done - bool(self.moved)]
+        (forward, right, backward, left), facing = self.places[self.done]
+        x = right - left
+        y = forward - backward
         if claim["x"] and (int(claim["x"]), int(claim["y"])) != (x, y):
             yield f"says {claim[0]}, but it is ({x}, {y})"
         if claim["heading"] and QUARTERS[claim["heading"].lower()] != facing:
+            yield f"says '{claim[0]}' wrongly"
+        if claim["origin"] and QUARTERS[claim["origin"].lower()] != was_facing:
             yield f"says '{claim[0]}' wrongly"
         if claim["home"] and bool(claim["not"]) == (x == y == 0):
             yield f"says '{claim[0]}' wrongly"
@@ -221,7 +268,8 @@ class Checker:
             yield "stops before the last instruction"
 
     def conclude(self):
-        answer = "yes" if self.places[-1][:2] == (0, 0) else "no"
+        forward, right, backward, left = self.places[-1][0]
+        answer = "yes" if (forward, right) == (backward, left) else "no"
         return answer, "the rest of the way" if self.done < len(self.todo) else ""
 
 
