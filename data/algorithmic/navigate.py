@@ -112,7 +112,7 @@ def make(rng, n):
 
 
 def compare(counts):
-    """(answer, summary): of two opposite directions after the other, up to a difference."""
+    """(answer, summary): opposite directions are compared, until two counts differ."""
     summary = ""
     for there in (0, 1):
         back = there + 2
@@ -139,7 +139,7 @@ OPPOSITES = [[0, 2], [2, 0], [1, 3], [3, 1]]
 
 
 class Checker:
-    """Every move or turn is the next one told, and says where it leads."""
+    """Every move or turn is the next one told, and says where it leads: to a count or a place."""
 
     answers = "yes|no"
     claims = rf"""
