@@ -1,7 +1,7 @@
 """Navigate (BBH): follow the instructions; do they lead back to the starting point?
 
-Hard: a turn changes what the next steps mean. The steps in each direction are counted apart, as
-sums that only grow are learned sooner than coordinates with a sign. An example:
+Hard: a turn changes what the next steps mean. The steps in each direction are counted apart, in
+sums that only grow, so that no number needs a sign. An example:
 
     If you follow these instructions, do you return to the starting point? Always face forward.
     Take 2 steps left. Take 4 steps right.
