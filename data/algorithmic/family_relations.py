@@ -1,8 +1,8 @@
 """Family relations (after farel-bench): given parents, what is one person to another?
 
-Hard: a climb that ends at the top starts again from the other person. Who is above somebody, and
-the number of an option, are looked up: each stands within three tokens of the one word that names
-it in the question, the reach of the student's short convolution. With two facts (or 5, or 9):
+Hard: two lines of ancestors, and where they meet. Each word hangs on words just before it: who
+somebody's parent is stands behind "has parent", and how far up somebody is, behind "is", where the
+name has occurred before. With two facts (or 5, or 9):
 
     Given the family relationships:
     * Edith has parent Hana.
@@ -11,17 +11,17 @@ it in the question, the reach of the student's short convolution. With two facts
     Options:
     - parent: 1.
     - child: 2.
-    What is Greta's relationship to Hana?
-        RECALL      I know that I climb from Greta and look for Hana.
-        CONTRAST    But Greta has no parent, and Hana was not met, so I climb from Hana.
-        REASONING   Let me see: Hana has parent Greta, 1 up from Hana.
-        CONCLUSION  Then Greta is 1 up from Hana.
-        CONCLUSION  So Greta is Hana's parent, option 1.
-        RESPONSE    That makes the answer 1.
+    What is Edith's relationship to Hana?
+        RECALL      I know that Hana is 0 up from Hana, and Hana has parent Greta.
+        REASONING   Let me see: Greta is 1 up from Hana, and Greta has no parent.
+        CONTRAST    But I climb from Edith, 0 up from Edith, and Edith is not above Hana.
+        REASONING   Now Edith has parent Hana, 1 up from Edith, and Hana is 0 up from Hana.
+        CONCLUSION  Therefore, 1 and 0 make child, so Edith is Hana's child, option 2.
+        RESPONSE    That makes the answer 2.
 """
 
 import re
-from itertools import pairwise, permutations
+from itertools import permutations
 
 from data.algorithmic.common import DIGITS, NAMES, Family, Problem, any_of, say
 from scaffold import ADDITION, CONCLUSION, CONTRAST, REASONING, RECALL
@@ -63,7 +63,7 @@ def make(rng, n):
     related = []
     while not related:
         people = rng.sample(NAMES, n + 1)
-        parent = {people[i]: people[rng.randrange(max(0, i - 3), i)] for i in range(1, n + 1)}
+        parent = {people[i]: people[rng.randrange(max(0, i - 4), i)] for i in range(1, n + 1)}
         pairs = {pair: generations(*pair, parent) for pair in permutations(people, 2)}
         related = [pair for pair in pairs if sum(pairs[pair]) == GENERATIONS[n]]
     kind = rng.choice(sorted({pairs[pair] for pair in related}))  # all as often as the trees allow
@@ -80,7 +80,8 @@ def make(rng, n):
         f"What is {possessive(a)} relationship to {b}?",
     ]
     steps = reason(rng, a, b, parent)
-    end = f"{a} is {possessive(b)} {KIN[kind]}, option {answer}"
+    up = " and ".join(map(str, kind))
+    end = f"{up} [mean|make] {KIN[kind]}, so {a} is {possessive(b)} {KIN[kind]}, option {answer}"
     steps.append((CONCLUSION, say(rng, end)))
     return Problem("\n".join(lines), answer, steps)
 
@@ -94,27 +95,21 @@ def possessive(name):
 
 
 def reason(rng, a, b, parent):
-    """Climb from a to b; where b does not come, turn at the top and climb from b."""
+    """Climb from b to the top; then from a until somebody of b's line is met."""
     line_a, line_b = line_of(a, parent), line_of(b, parent)
     up_a, up_b = generations(a, b, parent)
-    steps = [(RECALL, say(rng, f"I [climb|go up] from {a} and [look for|want to meet] {b}"))]
-    if up_b == 0:
-        steps += climb(line_a[: up_a + 1])
-    else:
-        unmet = f"{line_a[-1]} has no parent, and {b} [was not met|is not among them]"
-        turn = say(rng, f"{unmet}, so I [climb|go up] from {b}")
-        steps += [*climb(line_a), (CONTRAST, turn), *climb(line_b[: up_b + 1])]
-    places = [f"{up} up from {person}" for up, person in ((up_a, a), (up_b, b)) if up]
-    return [*steps, (CONCLUSION, f"{line_a[up_a]} is {' and '.join(places)}")]
-
-
-def climb(line):
-    """A step for each fact on the way up a line, which counts the generations."""
-    signals = [REASONING, *[ADDITION] * len(line)]
-    return [
-        (signals[up - 1], f"{child} has parent {above}, {up} up from {line[0]}")
-        for up, (child, above) in enumerate(pairwise(line), 1)
+    signals = [RECALL, REASONING, *[ADDITION] * len(parent)]
+    steps = [
+        (signals[up], f"{person} is {up} up from {b}, and {person} has {parent_of(person, parent)}")
+        for up, person in enumerate(line_b)
     ]
+    signals[0] = CONTRAST  # now from the other one
+    for up, person in enumerate(line_a[: up_a + 1]):
+        climb = f"{line_a[up - 1]} has parent {person}" if up else f"I [climb|go up] from {a}"
+        place = f"{up_b} up from" if up == up_a else "not [above|an ancestor of]"
+        text = f"{climb}, {up} up from {a}, and {person} is {place} {b}"
+        steps.append((signals[up], say(rng, text)))
+    return steps
 
 
 # ---------------------------------------------------------------------------------- the checker
@@ -127,18 +122,22 @@ OPTION = re.compile(rf"(?m)^- ([a-z ]+): ({DIGITS})\.")
 
 
 class Checker:
-    """Given facts, climbed from one of the two or from whom they led to, until they prove it."""
+    """Given facts, climbed from either of the two or from whom they led to, until they prove it."""
 
     answers = DIGITS
 
-    def __init__(self, a, b, parent, kin, option, proof):
+    def __init__(self, a, b, parent, option):
         self.a, self.b = a, b  # what is A to B?
         self.parent = parent  # {child: parent}: the facts
-        self.kin = kin  # the true relation
+        self.up = generations(a, b, parent)
+        self.kin = KIN[self.up]
         self.option = option  # its number (str)
-        self.proof = proof  # the children of the facts that it follows from
-        self.stated = set()  # the children of the facts that the steps have stated
-        self.met = {a}  # A, and those above somebody in these facts
+        up_a, up_b = self.up
+        self.proof = {*line_of(a, parent)[:up_a], *line_of(b, parent)[:up_b]}  # of whose parents
+        self.stated = set()  # whose parents the steps have stated, or that they have none
+        self.met = {a, b}  # the two, and those above somebody in these facts
+        self.left = set()  # from whom the steps have said that they climb
+        self.unrelated = set()  # who has been said not to be above one of the two
         self.concluded = False
         name = any_of({a, b, *parent, *parent.values()})
         kin = any_of(KIN.values(), "i")
@@ -147,62 +146,67 @@ class Checker:
                 (?:the\ )?(?P<y>{name})'s?\ (?P<kin>{kin})
               | (?:the|an?)\ (?P<kin2>{kin})\ of\ (?P<y2>{name}))
           | (?P<y3>{name})(?:'s?\ parent\ is|\ has\ parent)\ (?P<x3>{name})
-          | (?:(?P<who>{name})\ is\ )?\b(?P<up>{DIGITS})\ (?:generations?\ )?up  # 2 up from Ann
-            \ from\ (?P<line>{name})
-          | \b(?:look(?:ing)?\ for|want\ to\ meet)\ (?P<goal>{name})
+          | (?:(?P<who>{name})\ is\ )?\b(?P<up>{DIGITS})\ (?:generations?\ )?  # 2 up from Tom
+            (?:up\ from|above)\ (?P<line>{name})
+          | (?P<who2>{name})\ (?:is|was)(?P<no>\ not|n't)?  # Ann is not above Tom
+            \ (?:above|an\ ancestor\ of)\ (?P<line2>{name})
+          | (?:\b(?P<up_a>{DIGITS})(?:\ up)?\ and\ (?P<up_b>{DIGITS})(?:\ up)?\ )?
+            \b(?:make|mean|give)s?\ (?:an?\ )?(?P<kin3>{kin})  # 1 and 0 make child
           | \b(?:nobody|no\ one|nothing)  # nobody is given as Ann's parent
             (?:\ (?:is|was|given|named|listed|said|known|told|as|of|about|to|be))*
             \ (?P<top>{name})'s?\ parent\b
           | (?P<top2>{name})(?:'s?\ parent\ is\ not\ (?:given|known|named)
             |\ has\ no\ (?:given\ |known\ |listed\ )?parent)\b
-          | (?P<unmet>{name})\ (?:was|is|has)(?:\ not|n't)(?:\ been)?  # Tom was not met
-            \ (?:met|among\ (?:them|these)|seen|reached)\b
           | \b(?:(?:up|climb(?:ing)?)\ )?from\ (?P<base>{name})  # going up from Tom
           | \boption\ (?P<option>{DIGITS})\b
         """
 
     def judge(self, claims):
         self.base = None  # from whom this step goes up, until a fact follows
+        self.places = set()  # in lines, that this step has counted
         who = None  # whose place in a line is counted
         # A fact that earlier steps have stated can be the relation asked for.
         is_known = self.b in self.stated and self.parent.get(self.b) == self.a
         for claim in claims:
             x = claim["x"] or claim["x3"]
             y = claim["y"] or claim["y2"] or claim["y3"]
-            kin = (claim["kin"] or claim["kin2"] or "parent").lower()
-            top = claim["top"] or claim["top2"]
+            kin = (claim["kin"] or claim["kin2"] or claim["kin3"] or "parent").lower()
             is_end = is_known and (x, y) == (self.a, self.b) and not claim["x3"]
+            top = claim["top"] or claim["top2"]
             if x and kin == "parent" and not is_end:
                 yield from self.judge_fact(claim, x, y)
-            elif x and (x, y, kin) != (self.a, self.b, self.kin):
-                yield f"says '{claim[0]}', but {self.a} is the {self.kin} of {self.b}"
-            elif x:
-                self.concluded = True
-                if not self.proof <= self.stated:
-                    yield f"'{claim[0]}' needs more facts"
+            elif x or claim["kin3"]:
+                yield from self.judge_kin(claim, (x or self.a, y or self.b, kin))
             elif top:
                 yield from self.judge_fact(claim, None, top)
-            elif claim["option"] and not self.concluded:
+            elif claim["option"] and not (self.concluded and claim["option"] == self.option):
                 yield f"no relation leads to {claim[0]}"
-            elif claim["option"] and claim["option"] != self.option:
-                yield f"says {claim[0]}, but {self.kin} is {self.option}"
-            elif claim["unmet"] and (claim["unmet"] != self.b or self.b in self.met):
-                yield f"'{claim[0]}' does not matter or is false"
             elif claim["up"]:
                 yield from self.judge_count(claim, claim["who"] or who)
-            elif claim["base"] or claim["goal"]:
-                yield from self.judge_plan(claim)
-            who = claim["who"] or x or who
+            elif claim["who2"]:
+                yield from self.judge_ancestor(claim)
+            elif claim["base"]:
+                yield from self.judge_turn(claim)
+            who = claim["who"] or x or claim["base"] or who
 
-    def judge_plan(self, claim):
-        """A climb starts from one of the two who has not been left yet, to meet the other."""
-        self.base = claim["base"] or self.base
-        if claim["base"] and (
-            claim["base"] not in (self.a, self.b) or claim["base"] in self.stated
-        ):
+    def judge_kin(self, claim, relation):
+        """It has to be the relation asked for, and to follow from the facts in earlier steps."""
+        up = int(claim["up_a"] or self.up[0]), int(claim["up_b"] or self.up[1])
+        if relation != (self.a, self.b, self.kin) or up != self.up:
+            yield f"says '{claim[0]}', but {self.a} is the {self.kin} of {self.b}"
+        else:
+            self.concluded = True
+            if not self.proof <= self.stated:
+                yield f"'{claim[0]}' needs more facts"
+
+    def judge_turn(self, claim):
+        """A climb starts once from each of the two, also where it is in the other's line."""
+        self.base = claim["base"]
+        other = self.b if self.base == self.a else self.a
+        is_done = self.base in self.stated and self.base not in line_of(other, self.parent)
+        if self.base not in (self.a, self.b) or self.base in self.left or is_done:
             yield f"'{claim[0]}' leads nowhere"
-        elif claim["goal"] and {claim["goal"], self.base or self.a} != {self.a, self.b}:
-            yield f"'{claim[0]}': the question asks for {self.a} and {self.b}"
+        self.left.add(self.base)
 
     def judge_count(self, claim, who):
         """The steps have to have stated all facts from the line's begin up to who."""
@@ -212,6 +216,23 @@ class Checker:
             yield f"'{claim[0]}' is false or does not matter"
         elif not self.stated.issuperset(line[:up]):
             yield f"'{claim[0]}' needs more facts"
+        elif (who, line[0]) in self.places:
+            yield f"'{claim[0]}' has been said"
+        self.places.add((who, line[0]))
+
+    def judge_ancestor(self, claim):
+        """Who is not above one of the two: that needs a line up to the top, and is new."""
+        who = claim["who2"]
+        line = line_of(claim["line2"], self.parent)
+        is_false = who in line if claim["no"] else who not in line[1:]
+        needed = line if claim["no"] else line[: line.index(who)] if who in line else []
+        if is_false or claim["line2"] not in (self.a, self.b) or who not in self.met:
+            yield f"'{claim[0]}' is false or does not matter"
+        elif not self.stated.issuperset(needed):
+            yield f"'{claim[0]}' needs more facts"
+        elif who in self.unrelated:
+            yield f"'{claim[0]}' has been said"
+        self.unrelated.add(who)
 
     def judge_fact(self, claim, above, child):
         """A fact has to be given, new, and about someone met, or about B. None is above a top."""
@@ -220,7 +241,7 @@ class Checker:
             yield f"the question does not say '{claim[0]}'" if above else f"{child} has a parent"
         elif child in self.stated:
             yield f"'{claim[0]}' has been said"
-        elif child not in self.met | {self.b} or above and self.base not in (None, child):
+        elif child not in self.met or above and self.base not in (None, child):
             yield f"nothing so far leads to {child}"
         if is_given:
             self.stated.add(child)
@@ -241,12 +262,10 @@ def read_question(question):
     facts = FACT.findall(question)
     parent = dict(facts)
     options = dict(OPTION.findall(question))
-    up = generations(a, b, parent)
-    kin = KIN.get(up)
+    kin = KIN.get(generations(a, b, parent))
     if kin not in options or len(parent) < len(facts):
         return None
-    proof = {*line_of(a, parent)[: up[0]], *line_of(b, parent)[: up[1]]}
-    return Checker(a, b, parent, kin, options[kin], proof)
+    return Checker(a, b, parent, options[kin])
 
 
 FAMILY = Family("family_relations", make, read_question, (2, 9), only_lengths=(2, 5, 9))
