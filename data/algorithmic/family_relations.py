@@ -16,7 +16,7 @@ name has occurred before. With two facts (or 5, or 9):
         REASONING   Let me see: Greta is 1 up from Hana, and Greta has no parent.
         CONTRAST    But I climb from Edith, 0 up from Edith, and Edith is not above Hana.
         REASONING   Now Edith has parent Hana, 1 up from Edith, and Hana is 0 up from Hana.
-        CONCLUSION  Therefore, 1 and 0 make child, so Edith is Hana's child, option 2.
+        CONCLUSION  Therefore, 1 and 0 make child, so Edith is Hana's child: 2.
         RESPONSE    That makes the answer 2.
 """
 
@@ -81,7 +81,7 @@ def make(rng, n):
     ]
     steps = reason(rng, a, b, parent)
     up = " and ".join(map(str, kind))
-    end = f"{up} [mean|make] {KIN[kind]}, so {a} is {possessive(b)} {KIN[kind]}, option {answer}"
+    end = f"{up} [mean|make] {KIN[kind]}, so {a} is {possessive(b)} {KIN[kind]}: {answer}"
     steps.append((CONCLUSION, say(rng, end)))
     return Problem("\n".join(lines), answer, steps)
 
@@ -158,7 +158,7 @@ class Checker:
           | (?P<top2>{name})(?:'s?\ parent\ is\ not\ (?:given|known|named)
             |\ has\ no\ (?:given\ |known\ |listed\ )?parent)\b
           | \b(?:(?:up|climb(?:ing)?)\ )?from\ (?P<base>{name})  # going up from Tom
-          | \boption\ (?P<option>{DIGITS})\b
+          | (?:\boption|:)\ (?P<option>{DIGITS})\b
         """
 
     def judge(self, claims):
