@@ -447,7 +447,7 @@ def run_training(config, checkpoint=None):
         return
     run = Run(config, data, device, checkpoint)
     train(run)
-    parallel.end_processes()
+    parallel.end_processes(run)
     if not parallel.RANK:
         finish(run, start)
 

@@ -1,5 +1,6 @@
 """Data-parallel training: by the workers of a CPU, or by processes under torchrun."""
 
+import gc
 import os
 import sys
 from contextlib import nullcontext
@@ -27,8 +28,15 @@ def start_processes(device):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
 
 
-def end_processes():
+def end_processes(run):
+    """Leave the other processes.
+
+    What exchanged the gradients goes first: as the last owner of the process group it would wait,
+    with Python's lock in its hand, for a thread that waits for that lock.
+    """
     if WORLD > 1:
+        run.forward = None
+        gc.collect()
         dist.destroy_process_group()
 
 
