@@ -314,15 +314,18 @@ def test_ctrl_c_leaves_nothing_behind(trained):
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
-        assert f"http://127.0.0.1:{port}/#q=How+far%3F" in program.stdout.readline()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        kind = {"Content-Type": "application/json"}
-        connection.request("POST", "/reason", json.dumps(GOOD), kind)  # it decodes
-        idle = socket.create_connection(("127.0.0.1", port))  # as browsers do
-        assert connection.getresponse().status == 200
-        program.send_signal(signal.SIGINT)
-        rest = program.communicate(timeout=60)
-        idle.close()
+        try:
+            assert f"http://127.0.0.1:{port}/#q=How+far%3F" in program.stdout.readline()
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            kind = {"Content-Type": "application/json"}
+            connection.request("POST", "/reason", json.dumps(GOOD), kind)  # it decodes
+            idle = socket.create_connection(("127.0.0.1", port))  # as browsers do
+            assert connection.getresponse().status == 200
+            program.send_signal(signal.SIGINT)
+            rest = program.communicate(timeout=60)
+            idle.close()
+        finally:
+            program.kill()  # where it did not end
     assert program.returncode == 130
     assert rest == ("", "stopped\n")
     socket.create_server(("127.0.0.1", port)).close()
