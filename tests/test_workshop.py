@@ -53,7 +53,8 @@ def test_untouched_exercises_wait(tmp_path):
     assert "Traceback" not in said and "During handling" not in said
 
 
-MISTAKES = [  # one for each exercise: what is replaced in the solutions, by what, what is said
+# At most one for each exercise: what is replaced in the solutions, by what, and what is said.
+MISTAKES = [
     [
         (
             "[NO_SIGNAL] * len(question)",
@@ -82,6 +83,28 @@ MISTAKES = [  # one for each exercise: what is replaced in the solutions, by wha
         ("return read + stage", "return steps", "you keep all of them"),
         ("str(largest), steps", "str(first), steps", "the answer is"),
     ],
+    [
+        ("return row[:-1], targets", "question.pop(); return row[:-1], targets", "have changed"),
+        (
+            "token_loss = F.cross_entropy(token_logits.flatten(0, 1), targets.flatten(), "
+            "ignore_index=-1)",
+            "token_loss = sum(map(F.cross_entropy, token_logits, targets.clone().where("
+            "targets >= 0, -100))) / 2",
+            "one mean over the whole batch",
+        ),
+        ("return signals, confidences", "return confidences, signals", "First the signals"),
+        ("student.logits(idx + step, signal)", "student.logits(idx + step, 0)", "under the signal"),
+        ("return read + stage", "return [text for _, text in read + stage]", "(signal, text)"),
+        ("range(1, 100)", "range(1, 50)", "not 1 to 99"),
+    ],
+    [
+        ("targets, target_signals", "targets, [NO_SIGNAL, *target_signals[:-1]]", "one late"),
+        ("while len(step) < room", "while True", "never ends"),
+        ("str(largest), steps", "largest, steps", "the answer is '"),
+    ],
+    [("while len(step) < room", "while len(step) <= room", "there was room for")],
+    [("in (student.step_id, student.end_id)", "== student.step_id", "goes on after its")],
+    [("idx + step, signal)", "[*idx, *step], RECALL)", "under the signal")],
 ]
 
 
@@ -93,7 +116,7 @@ def test_a_mistake_is_named(mistakes, solutions, tmp_path):
         assert right in program
         program = program.replace(right, mistaken)
     said = checked(tmp_path, program)
-    assert "6 failed" in said
+    assert f"{len(mistakes)} failed" in said
     for _, _, message in mistakes:
         assert message in said
 
