@@ -76,7 +76,8 @@ def make(rng, n, forks=None):
     has_rule = False
     last = None  # the operation before
     while " " in text:
-        found = ready(text)
+        # Without forks the innermost brackets go first.
+        found = ready(text) if forks else ready(text, *INNERMOST.search(text).span())
         signals = {signal_of(op, last) for op in found}
         if not has_rule and sum(op in text for op in ("not", "and", "or")) > 1:
             if forks:
@@ -89,7 +90,6 @@ def make(rng, n, forks=None):
             op = forks.choice(list(found))
             part = forks.choice(found[op])
         else:
-            found = ready(text, *INNERMOST.search(text).span())
             op = next(iter(found))
             part = found[op][-1 if op == "not" else 0]  # the last not stands before a value
         is_true = "True" in part[0] if op == "or" else "False" not in part[0]

@@ -94,7 +94,7 @@ def generate(task, split, n, seed=0, lengths=None, forks=False):
     seen = set()
     misses = 0
     while len(seen) < n:
-        state = rng.getstate()
+        state = rng.getstate() if forks else None
         p = problem(rng, task, lengths)
         if p.question in seen or split_of(p.question) != split:
             misses += 1

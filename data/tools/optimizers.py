@@ -61,10 +61,10 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     by_shape[p.shape].append(p)
             largest_first = [by_shape[shape] for shape in sorted(by_shape, reverse=True)]
-            list(side_by_side(partial(self.update, group=group), largest_first))
+            list(side_by_side(partial(self.move, group=group), largest_first))
 
     @torch.no_grad()
-    def update(self, matrices, group):
+    def move(self, matrices, group):
         """Move matrices of one shape, which are multiplied together."""
         n_out, n_in = matrices[0].shape
         update = orthogonalize(torch.stack([self.momentum(p, group) for p in matrices]))

@@ -51,9 +51,6 @@ class Twins:
                 q.data = p.data
             self.models.append(twin)
 
-    def __call__(self, *batch):
-        return self.models[0](*batch)
-
     def each(self, function, micro_batches):
         """function(model, micro-batch) for each; in the end the first model has all gradients."""
 

@@ -3,7 +3,8 @@
     python -m pytest data/workshop
 
 Each takes five to fifteen lines. Replace `raise NotImplementedError`; names, arguments and results
-stay as the docstrings say. Signals are numbers: the place of a signal in `scaffold.SIGNALS`.
+stay as the docstrings say. Signals are numbers: the place of a signal in `scaffold.SIGNALS`, from
+0 on (the handout counts from 1).
 """
 
 import torch
@@ -64,6 +65,7 @@ def write_step(student, idx, signal, confidence, tau, room):
     If the head is less sure than tau (the gate), the step gets the signal RESPONSE instead: the
     student has to answer. Then token by token: ask for the logits, take the most probable token,
     and go on until that token is student.step_id or student.end_id, or `room` tokens are written.
+    (The project also gives a forced step the opening of the teacher's answers; leave that out.)
 
     idx: the list of tokens so far, which ends with <|step|>; leave it as it is.
     student.logits(tokens, signal): the logits (V,) of the token that follows these tokens in a step

@@ -53,13 +53,16 @@ def label(traces, path):
             print(paint(f"{i} {signal.name}: {signal.meaning}", signal.color))
         done.append({"question": question, "signals": [ask_signal(step) for step in steps]})
         write_jsonl(path, done)
+    print(f"all {len(traces)} traces are labelled in {path}; now --compare it with others")
 
 
 def read_labels(path, traces):
     """The signals of all steps, in one list. Raises UserError where they are of other traces."""
     rows = read_jsonl(path)
     if [row.get("question") for row in rows] != [question for question, _ in traces]:
-        raise UserError(f"{path}: not the labels of these traces, or not of all; label them first")
+        raise UserError(
+            f"{path}: not the labels of these traces, or not of all: label them first, or mind --n"
+        )
     return [signal for row in rows for signal in row["signals"]]
 
 

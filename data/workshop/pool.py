@@ -6,6 +6,7 @@ Every run of train.py leaves a result.json. A pair is a scaffold and a clone wit
 their learning rates aside; a run without its partner is left out, and named.
 """
 
+import glob
 import json
 from collections import defaultdict
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def draw(pairs, path):
 def main(argv=None):
     results = Positional("results", "result.json of many runs", "+")
     config, paths = parse_flags(PoolConfig, argv, __doc__.split("\n")[0], results)
+    # Not every shell replaces a * by the names that there are.
+    paths = [path for name in paths for path in sorted(glob.glob(name)) or [name]]
     check_outputs([config.figure], *paths)
     pairs = read_pairs(paths)
     if not pairs:
@@ -73,7 +76,8 @@ def main(argv=None):
         differences = [100 * (p["scaffold"][measure] - p["clone"][measure]) for p in pairs]
         mean, half = interval(differences)
         text = f"{mean:+.1f} ±{half:.1f}" if len(pairs) > 1 else f"{mean:+.1f}"
-        print(f"{measure.replace('_', ' ')}, scaffold minus clone, {len(pairs)} pairs: {text}")
+        n_pairs = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+        print(f"{measure.replace('_', ' ')}, scaffold minus clone, {n_pairs}: {text}")
     draw(pairs, config.figure)
     print(f"{config.figure}: a line for each pair")
 
