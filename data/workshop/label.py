@@ -80,8 +80,10 @@ def compare(labels, traces):
     people = [signals for name, signals in labels.items() if name.endswith(".jsonl")]
     disputed = [i for i in range(len(steps)) if len({signals[i] for signals in people}) > 1]
     for i in disputed[:5]:
-        names = ", ".join(SIGNALS[signals[i]].short for signals in people)
-        print(f"\n  {printable(steps[i])}\n  {names}")
+        print("\n  " + printable(steps[i]))
+        for name, signals in labels.items():
+            short = "no keyword" if signals[i] is None else SIGNALS[signals[i]].short
+            print(f"    {short:<12}{name}")
 
 
 def main(argv=None):
