@@ -98,7 +98,7 @@ def generate(task, split, n, seed=0, lengths=None, forks=False):
         p = problem(rng, task, lengths)
         if p.question in seen or split_of(p.question) != split:
             misses += 1
-            if misses > 200 * (n + 50):
+            if misses == 5000:  # in a row
                 found = f"only {len(seen)} different {split} questions of these lengths, {n} wanted"
                 raise ValueError(f"{task}: {found}: widen --lengths or ask for fewer")
             continue
@@ -119,6 +119,7 @@ def generate(task, split, n, seed=0, lengths=None, forks=False):
         if forks:
             row["open"] = [sorted(p.open_signals.get(i, {s})) for i, s in enumerate(signals)]
         seen.add(p.question)
+        misses = 0
         yield row, signals
 
 
