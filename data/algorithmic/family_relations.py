@@ -157,7 +157,7 @@ class Checker:
             \ (?P<top>{name})'s?\ parent\b
           | (?P<top2>{name})(?:'s?\ parent\ is\ not\ (?:given|known|named)
             |\ has\ no\ (?:given\ |known\ |listed\ )?parent)\b
-          | \b(?:(?:up|climb(?:ing)?)\ )?from\ (?P<base>{name})  # going up from Tom
+          | \b(?:(?:climb(?:ing)?|up)\ )*from\ (?P<base>{name})  # going up from Tom
           | (?:\boption|:)\ (?P<option>{DIGITS})\b
         """
 

@@ -157,7 +157,7 @@ class Checker:
         self.due = {}  # {town that the search has come to: the ends of its roads not yet judged}
         self.enter(start)
         town = any_of(ways)
-        towns = rf"{town}(?:(?:,|,?\ and)\ {town})*"
+        towns = rf"{town}(?:(?:,|,?\ and)\ {town}(?!\ (?:is|was|has)\b))*"
         self.claims = rf"""
             \b(?:start|begin)(?:s|ning)?\ (?:in|at|from|with)\ (?P<start>{town})  # begin in Ash
           | \b(?:look(?:ing)?\ for|want\ to\ (?:reach|get\ to)|try(?:ing)?\ to\ reach|goal\ is)
@@ -202,7 +202,8 @@ class Checker:
                 yield from self.judge_question(claim)
             elif claim["list"]:
                 towns = split(claim["list"])
-                if sorted(towns) == sorted(self.found):
+                place = self.found.index(self.here) + 1  # only what comes later may change places
+                if towns[:place] == self.found[:place] and sorted(towns) == sorted(self.found):
                     self.found = towns
                 else:
                     yield f"'{claim[0]}', but found are {', '.join(self.found)}"
@@ -227,8 +228,8 @@ class Checker:
         if (start, goal) != (self.start, self.goal):
             yield f"'{claim[0]}': the question asks for {self.start} to {self.goal}"
         elif claim["end"] or claim["from"]:
-            denies = claim["no"] or claim["un"] or claim["cannot"]
-            if bool(denies) == self.reachable:
+            denies = bool(claim["no"] or claim["cannot"]) != bool(claim["un"])
+            if denies == self.reachable:
                 yield f"says '{claim[0]}' wrongly"
             elif self.conclude()[1]:
                 yield "the search has not shown that"

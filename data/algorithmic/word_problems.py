@@ -246,6 +246,9 @@ def read_fact(sentence):
         m = re.fullmatch(sentence_pattern(template, {}, **words) + r"\.", sentence, re.VERBOSE)
         if m:
             operands = [m["a"], m.groupdict().get("b", str(choices[0]))]
+            template = re.sub(  # in the words of this sentence: [bags|boxes] becomes boxes
+                r"\[(.*?)\]", lambda ways: re.search(rf"\b({ways[1]})\b", sentence)[0], template
+            )
             return m["who"], sign, (*operands[:n], *map(number, operands[n:])), template
     return None
 
@@ -291,6 +294,7 @@ class Checker:
           | (?:(?P<owner>{person}|\bthey|\btotal)\ (?:ha(?:s|d|ve)|owns?|is)\ )?
             (?:(?P<a>{COUNT})\ ?(?P<sign>[-+*/x×÷])\ ?(?P<b>{COUNT})\ (?:=|is|equals)\ )?
             (?P<c>{COUNT})(?:\ {items})?(?:\ (?:in\ (?:all|total)|altogether))?  # they own 36 figs
+          | (?<=\d)\ {items}\b  # the answer is 36 figs
           | \b(?:find|count|add\ up|know)\ (?:how\ many|the)\ {items}(?:\ of)?
             \ {people}(?:\ ha(?:s|ve))?
         """
@@ -298,6 +302,7 @@ class Checker:
     def judge(self, claims):
         self.restated = []  # whose facts this step restates
         n_known = len(self.known)
+        self.told = set()  # of whom this step has said what they own
         for i, claim in enumerate(claims):
             if claim["fact"]:
                 self.restated.append(self.person(claim["fact"].split()[0]))
@@ -312,6 +317,8 @@ class Checker:
                 yield from self.judge_equation(claim, after)
             elif claim["c"]:
                 yield from self.judge_value(claim)
+            if claim["owner"]:
+                self.told.add(claim["owner"])
         if len(self.known) > n_known + 1:
             yield "takes up two amounts"
 
@@ -320,8 +327,10 @@ class Checker:
         return word if word in self.facts else self.goal
 
     def is_ready(self, who):
-        """Whether one operation finds this amount now."""
-        return who not in self.known and self.known.issuperset(self.facts.keys() & self.facts[who])
+        """Whether one operation finds this amount now, and this step tells of nobody else's."""
+        sources = self.facts.keys() & self.facts[who]
+        is_about_it = not sources or self.told <= sources
+        return who not in self.known and self.known >= sources and is_about_it
 
     def judge_equation(self, claim, owners):
         """It finds an amount that can be found now: its owner's, if the step names one."""
@@ -359,10 +368,11 @@ def aside_pattern(sentence):
         m = re.fullmatch(form, sentence)
         if m:
             who, k, noun = (re.escape(m[group]) for group in ("who", "k", "noun"))
-            start = rf"(?:\bthere\ are\ (?:also\ )?|\bthe\ |\b{who}'s\ )?(?:\b{k}\ )?"
             words = r"(?:\ (?:and|but|which|this|they))*"
-            end = rf"(?:,?{words}\ do(?:es)?(?:\ not|n't)\ (?:matter|count))?"
-            return rf"{start}\b{noun}(?:\ (?:with|of)\ {who})?(?:\ is\ {k}\b)?{end}"
+            end = rf",?{words}\ do(?:es)?(?:\ not|n't)\ (?:matter|count)"
+            # "Ann owns 14 beds" is none: where no such word comes first, the end has to follow.
+            start = rf"(?:(?:\b(?:there\ are(?:\ also)?|the|{who}'s|{k})\ )+|\b(?={noun}{end}))"
+            return rf"{start}{noun}(?:\ (?:with|of)\ {who})?(?:\ is\ {k}\b)?(?:{end})?"
     return ""
 
 
