@@ -17,7 +17,7 @@ import pytest
 
 from annotate import annotate
 from data.algorithmic import prepare
-from data.experiments import grid, report, rescore
+from data.experiments import by_family, grid, report, rescore
 from data.experiments.plan import (
     StudentPlan,
     read_plan,
@@ -519,3 +519,52 @@ def test_logarithmic_axes_have_plain_labels(values):
     labels = [tick.get_text() for tick in ax.get_yticklabels(which="both")]
     shown = [label for label in labels if label and low <= float(label) <= high]
     assert 3 <= len(shown) <= 10
+
+
+# ------------------------------------------------------------------------------------ the families
+def family_rows(task, clones, scaffolds, n_train=400):
+    """Rows of a family: an accuracy for each seed of both arms."""
+    rows = []
+    for arm, values in (("clone", clones), ("scaffold", scaffolds)):
+        for seed, value in enumerate(values):
+            flags = {"tasks": task, "n_train": n_train, "seed": seed}
+            measures = {"accuracy": value, "erroneous_paths": 1 - value}
+            rows.append({"arm": arm, "decoding": "predicted", "flags": flags, **measures})
+    return rows
+
+
+def test_a_family_counts_once_and_the_tuned_one_not_at_all():
+    rows = family_rows("navigate", [0.5, 0.5], [0.5, 0.7])  # +10 points
+    rows += family_rows("reachability", [0.5, 0.4, 0.9], [0.7, 0.6, 0.9, 1.0])  # (20 + 20 + 0) / 3
+    rows += family_rows("web_of_lies", [0.1], [0.9])
+    assert by_family.families_in(rows) == ["web_of_lies", "navigate", "reachability"]
+    mean, half = by_family.pooled(rows, "accuracy", ["web_of_lies"])
+    assert mean == pytest.approx((10 + 40 / 3) / 2)
+    # the t-interval of two values: 12.706 times half of their distance
+    assert half == pytest.approx(12.706 * (40 / 3 - 10) / 2, rel=1e-3)
+    assert by_family.pooled(rows, "erroneous_paths", ["web_of_lies"])[0] == pytest.approx(-mean)
+
+
+def test_halfway_between_guessing_and_plenty():
+    sizes = {200: [0.1, 0.3], 400: [0.5, 0.7], 6400: [0.9, 1.0]}
+    mark, size = by_family.halfway(sizes, guess=0.25)
+    assert mark == pytest.approx(0.6) and size == 400
+    answers = [row["answer"] for row, _ in prepare.rows(["navigate"], "val", 500)]
+    assert by_family.guessing("navigate") == max(answers.count("Yes"), answers.count("No")) / 500
+
+
+def test_families_are_printed_and_drawn(tmp_path, capsys):
+    plan = tmp_path / "plan.jsonl"
+    plan.write_text("")
+    with pytest.raises(UserError, match="no student has finished"):
+        by_family.main([str(plan)])
+    rows = family_rows("navigate", [0.5, 0.5], [0.5, 0.7])
+    rows += family_rows("reachability", [0.5, 0.4], [0.5, 0.4])
+    write_rows(tmp_path / "results.jsonl", rows)
+    by_family.main([str(plan)])
+    printed = capsys.readouterr().out
+    assert "| navigate | 2 | +10.0 ±127.1 | -10.0 ±127.1 |" in printed
+    assert (tmp_path / "families.png").read_bytes()[:4] == b"\x89PNG"
+    write_rows(tmp_path / "results.jsonl", [r for r in rows if r["arm"] == "clone"])
+    by_family.main([str(plan)])
+    assert "| navigate | " in capsys.readouterr().out

@@ -1,0 +1,144 @@
+"""The claim on every family: the number of traces of each, and the difference over all of them.
+
+    python -m data.experiments.by_family data/experiments/families/ladder/plan.jsonl
+    python -m data.experiments.by_family data/experiments/families/plan.jsonl
+
+Of clones alone it prints which size of the ladder is halfway. Of clones and scaffolds it prints
+their differences and draws families.png beside the plan. Nothing is trained.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.algorithmic import prepare
+from data.experiments.plan import read_results, results_file
+from data.experiments.report import PLAN, by_size, interval
+from data.tools.figures import panels
+from data.tools.files import check_outputs
+from data.tools.flags import UserError, flag, parse_flags, run_program
+
+MEASURES = ["accuracy", "erroneous_paths"]
+
+
+@dataclass
+class FamiliesConfig:
+    tuned_on: str = flag(
+        "web_of_lies,object_counting", "families of the tuning: drawn hollow, and not pooled"
+    )
+
+
+# ------------------------------------------------------------------------------------- the ladder
+def guessing(task, n=500):
+    """The share of validation questions that the commonest answer gets right."""
+    answers = Counter(row["answer"] for row, _ in prepare.rows([task], "val", n))
+    return answers.most_common(1)[0][1] / n
+
+
+def halfway(sizes, guess):
+    """(the accuracy halfway between guessing and plenty, the smallest size that has it or None).
+
+    sizes: {number of traces: [accuracy of each seed]}, smallest first; the last one is plenty.
+    """
+    means = {n: np.mean(values) for n, values in sizes.items()}
+    mark = (guess + list(means.values())[-1]) / 2
+    return mark, next((n for n, mean in means.items() if mean >= mark), None)
+
+
+def ladder_table(rows):
+    """Markdown: a line for each family with its clones' accuracies in %, and its size."""
+    lines = [
+        "| family | guessing | accuracy by traces | halfway | traces |",
+        "|---|---|---|---|---|",
+    ]
+    for task in families_in(rows):
+        sizes, guess = by_size(rows, task, "clone", "accuracy"), guessing(task)
+        mark, size = halfway(sizes, guess)
+        steps = ", ".join(f"{n}: {100 * np.mean(values):.1f}" for n, values in sizes.items())
+        lines.append(f"| {task} | {100 * guess:.1f} | {steps} | {100 * mark:.1f} | {size} |")
+    return "\n".join(lines)
+
+
+# --------------------------------------------------------------------------------- the comparison
+def families_in(rows):
+    """The families of the results, in the order of FAMILY_NAMES."""
+    found = {row["flags"]["tasks"] for row in rows}
+    return [task for task in prepare.FAMILY_NAMES if task in found]
+
+
+def differences(rows, task, measure):
+    """Points of scaffold - clone, one for each seed that both have: a list."""
+    by_seed = {"clone": {}, "scaffold": {}}
+    for row in rows:
+        if row["flags"]["tasks"] == task and row["decoding"] == "predicted":
+            by_seed.get(row["arm"], {})[row["flags"]["seed"]] = row[measure]
+    clones, scaffolds = by_seed["clone"], by_seed["scaffold"]
+    return [100 * (scaffolds[seed] - clones[seed]) for seed in sorted(clones.keys() & scaffolds)]
+
+
+def pooled(rows, measure, tuned_on):
+    """(mean, half of its 95% interval) over the families that nothing was tuned on.
+
+    The family is the unit: each counts once, with the mean of its seeds, and the t-interval is over
+    these means. So it speaks of other families like these, not only of other seeds.
+    """
+    tasks = [task for task in families_in(rows) if task not in tuned_on]
+    return interval([np.mean(differences(rows, task, measure)) for task in tasks])
+
+
+def comparison_table(rows, tuned_on):
+    """Markdown: scaffold - clone in points with its 95% interval, by family and pooled."""
+    lines = ["| family | seeds | accuracy | erroneous paths |", "|---|---|---|---|"]
+    for task in families_in(rows):
+        cells = [interval(differences(rows, task, measure)) for measure in MEASURES]
+        texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
+        star = " (tuned on, not pooled)" if task in tuned_on else ""
+        lines.append(f"| {task}{star} | {len(differences(rows, task, 'accuracy'))} | {texts} |")
+    cells = [pooled(rows, measure, tuned_on) for measure in MEASURES]
+    texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
+    return "\n".join([*lines, f"| pooled over families | | {texts} |"])
+
+
+def draw(rows, tuned_on, path):
+    """A row for each family, hollow where it was tuned on; the pooled estimate below."""
+    tasks = families_in(rows)
+    figure, axes = panels(len(MEASURES), 6, 0.5 * len(tasks) + 2)
+    for ax, measure in zip(axes, MEASURES, strict=True):
+        for place, task in enumerate(tasks):
+            mean, half = interval(differences(rows, task, measure))
+            fill = "white" if task in tuned_on else "tab:blue"
+            style = {"color": "tab:blue", "markerfacecolor": fill, "capsize": 3, "markersize": 8}
+            ax.errorbar(mean, place, xerr=half, fmt="o", **style)
+        mean, half = pooled(rows, measure, tuned_on)
+        style = {"color": "black", "capsize": 5, "markersize": 11, "linewidth": 2}
+        ax.errorbar(mean, len(tasks), xerr=half, fmt="D", **style)
+        ax.axvline(0, color="0.4", linewidth=1)
+        ax.set_yticks(range(len(tasks) + 1), [*tasks, "pooled"])
+        ax.invert_yaxis()
+        ax.grid(axis="x", alpha=0.3)
+        better = {"accuracy": "right", "erroneous_paths": "left"}[measure]
+        name = measure.replace("_", " ")
+        ax.set(title=f"{name}: better to the {better}", xlabel="scaffold - clone, points")
+    axes[1].set_yticklabels([])
+    figure.savefig(path, dpi=120)
+
+
+def main(argv=None):
+    config, plan_path = parse_flags(FamiliesConfig, argv, __doc__.split("\n")[0], PLAN)
+    rows = read_results(plan_path)
+    if not rows:
+        raise UserError(f"{plan_path}: no student has finished yet")
+    if not any(row["arm"] == "scaffold" for row in rows):
+        print(ladder_table(rows))
+        return
+    path = results_file(plan_path).with_name("families.png")
+    check_outputs([path], plan_path)
+    tuned_on = config.tuned_on.split(",")
+    print(comparison_table(rows, tuned_on))
+    draw(rows, tuned_on, path)
+    print(f"drawn: {path}")
+
+
+if __name__ == "__main__":
+    run_program(main)
