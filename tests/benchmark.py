@@ -24,6 +24,7 @@ No test, no network. What it compares, each the median over pairs (A, B, B, A, .
     mfu                           CUDA: model FLOPs utilisation of training at GPT-2's 124M shape
     bandwidth_1, bandwidth_256    CUDA: decoding at that shape in bf16, as a share of what reading
                                   weights, keys and values allows
+With --accuracy_runs the figures of tests/time_to_accuracy.py follow.
 """
 
 import statistics
@@ -77,6 +78,9 @@ class BenchmarkConfig:
         1e-3,
         "AdamW's peak rate for GPT-2: after 500 steps the best of 0.0005, 0.001, 0.002, 0.003, "
         "0.006 and 0.01",
+    )
+    accuracy_runs: int = flag(
+        0, "seeds of tests/time_to_accuracy.py, run at the end; five take an hour"
     )
 
 
@@ -141,11 +145,20 @@ class GPT2(nn.Module):
                 ends_branch = name.endswith(("proj.weight", "down.weight"))
                 nn.init.normal_(p, std=0.02 / (2 * c.n_layer) ** 0.5 if ends_branch else 0.02)
 
-    def forward(self, idx, signals, targets, signal_targets):
+    def logits(self, idx):
+        """(B, T, V) of idx (B, T)."""
         x = self.wte(idx) + self.wpe.weight[: idx.size(1)]
         for block in self.blocks:
             x = block(x)
-        return token_loss(F.linear(self.ln(x), self.wte.weight), targets)
+        return F.linear(self.ln(x), self.wte.weight)
+
+    def forward(self, idx, signals, targets, signal_targets):
+        return token_loss(self.logits(idx), targets)
+
+
+def gpt2_adamw(model, lr):
+    betas = (0.9, 0.95)
+    return torch.optim.AdamW(model.parameters(), lr, betas, weight_decay=0.0, fused=True)
 
 
 def qwen3(c):
@@ -211,6 +224,27 @@ def copy_weights(model, peer):
         copied[f"{theirs}mlp.gate_proj.weight"] = gate
         copied[f"{theirs}mlp.up_proj.weight"] = up
     peer.load_state_dict(copied)
+
+
+def generate(peer, tokenizer, questions, max_tokens, end_id):
+    """Ids (a list each) that transformers' model writes on questions, greedily, with a cache.
+
+    end_id: what ends an answer; after it comes padding. None: nothing does.
+    """
+    prompts = [tokenizer.encode_question(q) + [tokenizer.step_id] for q in questions]
+    longest = max(map(len, prompts))
+    padded = [[tokenizer.end_id] * (longest - len(p)) + p for p in prompts]
+    masks = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
+    ids = peer.generate(
+        input_ids=torch.tensor(padded, device=peer.device),
+        attention_mask=torch.tensor(masks, device=peer.device),
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        use_cache=True,
+        eos_token_id=end_id,
+        pad_token_id=tokenizer.end_id,
+    )
+    return ids[:, longest:].tolist()
 
 
 # -------------------------------------------------------------------------------------- measuring
@@ -308,10 +342,7 @@ class Benchmark:
     def gpt2(self, seed=0):
         torch.manual_seed(seed)
         model = GPT2(self.gpt).to(self.device)
-        lr, betas = self.config.gpt2_lr, (0.9, 0.95)
-        adamw = torch.optim.AdamW(
-            model.parameters(), lr=lr, betas=betas, weight_decay=0.0, fused=True
-        )
+        adamw = gpt2_adamw(model, self.config.gpt2_lr)
         return Training(model, [adamw], self.batched, self.tokenizer, self.device, "clone")
 
     def peer(self, batched):
@@ -403,29 +434,15 @@ class Benchmark:
         peer = qwen3(model.config).to(self.device).eval()
         copy_weights(model, peer)
         tokenizer = self.tokenizer
-        prompts = [tokenizer.encode(q) + [tokenizer.step_id] for q in questions]
-        longest = max(map(len, prompts))
-        padded = [[tokenizer.end_id] * (longest - len(p)) + p for p in prompts]
-        masks = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
-        idx = torch.tensor(padded, device=self.device)
-        mask = torch.tensor(masks, device=self.device)
 
-        def generate(max_tokens, end_id):
+        def generate_texts(max_tokens, end_id):
             def run(i):
-                ids = peer.generate(
-                    input_ids=idx,
-                    attention_mask=mask,
-                    max_new_tokens=max_tokens,
-                    do_sample=False,
-                    use_cache=True,
-                    eos_token_id=end_id,
-                    pad_token_id=tokenizer.end_id,
-                )
-                return [tokenizer.decode(row.tolist()) for row in ids[:, longest:]]
+                ids = generate(peer, tokenizer, questions, max_tokens, end_id)
+                return [tokenizer.decode(row) for row in ids]
 
             return run
 
-        return generate
+        return generate_texts
 
     def measure_uncached(self, model, questions):
         tokenizer = self.tokenizer
@@ -623,7 +640,11 @@ def main(argv=None):
         benchmark.measure_beside_others()
         benchmark.measure_shares()
     lines = [f"{name}: {value:.3f}" for name, value in benchmark.ratios.items()]
-    print("\n" + "\n".join(lines))
+    print("\n" + "\n".join(lines), flush=True)
+    if config.accuracy_runs:
+        program = Path(__file__).with_name("time_to_accuracy.py")
+        settings = ["--runs", str(config.accuracy_runs), "--device", config.device]
+        subprocess.run([sys.executable, program, *settings], check=True)
 
 
 if __name__ == "__main__":
