@@ -175,6 +175,7 @@ class Checker:
                 gone[direction] += int(k)
             self.places.append((tuple(gone), facing))
         self.done = 0  # so many of todo
+        self.told = set()  # the directions whose counts the steps have told since the last move
 
     def judge(self, claims):
         self.moved = None  # the claim that names this step's move
@@ -213,6 +214,7 @@ class Checker:
             yield f"'{claim[0]}' {reason}"
         self.due = ("heading",) if claim["turn"] else ("b", "x")
         self.moved = claim
+        self.told = set()
 
     def judge_count(self, claim):
         """The steps in a direction, that of this step's move if it has one; a sum adds the move."""
@@ -231,23 +233,21 @@ class Checker:
         if not self.moved and direction in self.counted:
             yield f"counts '{name}' again"
         self.counted.append(direction)
+        self.told.add(direction)
 
     def judge_comparisons(self, claims):
-        """Every two counts are compared, of opposite directions; from this the end follows."""
+        """Two counts are compared, of opposite directions; the end follows from what is told."""
         gone, _ = self.places[-1]
-        comparisons = [claim for claim in claims if claim["compare"]]
-        differing = []
-        for i, claim in enumerate(comparisons):
+        for i, claim in enumerate([claim for claim in claims if claim["compare"]]):
             pair = self.counted[2 * i : 2 * i + 2]
             if self.done < len(self.todo) or pair not in OPPOSITES:
                 yield f"'{claim[0]}' compares no two opposite directions in the end"
-                continue
-            differing.append(gone[pair[0]] != gone[pair[1]])
-            if (bool(claim["no"]) != bool(claim["differ"])) != differing[-1]:
+            elif (bool(claim["no"]) != bool(claim["differ"])) == (gone[pair[0]] == gone[pair[1]]):
                 yield f"says '{claim[0]}' wrongly"
+        differs = any({a, b} <= self.told and gone[a] != gone[b] for a, b in OPPOSITES)
         for claim in claims:
-            follows = any(differing) if claim["not"] else differing == [False, False]
-            if comparisons and claim["home"] and not follows:
+            follows = differs if claim["not"] else len(self.told) == len(COMPASS)
+            if self.counted and not self.moved and claim["home"] and not follows:
                 yield f"'{claim[0]}' does not follow"
 
     def judge_place(self, claim):
@@ -264,7 +264,7 @@ class Checker:
             yield f"says '{claim[0]}' wrongly"
         if claim["home"] and bool(claim["not"]) == (x == y == 0):
             yield f"says '{claim[0]}' wrongly"
-        if claim["end"] and self.done < len(self.todo):
+        if (claim["end"] or claim["not"]) and self.done < len(self.todo):
             yield "stops before the last instruction"
 
     def conclude(self):

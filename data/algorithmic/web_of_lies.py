@@ -105,7 +105,8 @@ class Checker:
             (?P<speaker>{name})\ (?:says|said|claims|claimed|states)(?:\ that)?
               \ (?P<about>{name})\ (?P<quote>{STATUS})  # Bob says Ann lies
           | (?:(?P<given>\b(?:told|given|says|question)(?:\ that)?\ (?={name}))  # we are told that
-            |(?P<if>\b(?:if|suppose|assume)(?:\ that)?\ (?={name})))?
+            |(?P<if>\b(?:if|suppose|assume)(?:\ that)?\ (?={name}))
+            |(?P<since>\b(?:since|because|as)\ (?={name})))?
             (?:(?P<who>{name})|\b(?:he|she))\ (?P<status>{STATUS})  # Bob is honest
           | (?P<then>{name})\ would\ (?:have\ to\ )?(?P<would>(?:not\ )?
               (?:(?:lie|(?:tell|speak)\ the\ truth)\b|{BE}))  # then Ann would lie
@@ -114,21 +115,20 @@ class Checker:
         """
 
     def judge(self, claims):
-        shown_before = set(self.shown)
+        self.new = set()  # whose status this step is the first to state
         quoted = len(self.quoted)
         yield from self.judge_claims(claims)
-        new = self.shown - shown_before
         facts = [claim for claim in claims if not claim["if"]]
         if any(claim["status"] for claim in facts):
-            progress = bool(new)
+            progress = bool(self.new)
         else:
             progress = len(self.quoted) > quoted
-        if len(self.quoted) > quoted + 1 or len(new) > 1:
+        if len(self.quoted) > quoted + 1 or len(self.new) > 1:
             yield "takes up two things"
-        elif len(new) == 1:
+        elif len(self.new) == 1:
             # What else it says of people has to be what the new status follows from.
-            whom, _ = self.said[min(new)]
-            others = {claim["who"] for claim in claims if claim["who"]} - new
+            whom, _ = self.said[min(self.new)]
+            others = {claim["who"] for claim in claims if claim["who"]} - self.new
             if others - {whom}:
                 yield f"that {min(others)} comes in does not follow"
         sums_up = len(claims) == 1 and facts and facts[0]["who"] == self.asked
@@ -159,6 +159,8 @@ class Checker:
             stated = [c for c in claims if c["who"] == speaker and c["status"] and not c["if"]]
             if not consequences or len(stated) > 1:  # the second would follow from the first alone
                 yield "draws nothing from what it supposes"
+            if supposed == self.honest[speaker]:
+                yield "does not suppose the contrary"
 
     def judge_consequence(self, claim, speaker, supposed):
         """What the one spoken of "would" do has to follow from the words and what is supposed."""
@@ -173,6 +175,8 @@ class Checker:
         """A status, or a verdict on somebody's words, has to be true and to follow."""
         if affirms(claim["status"] or claim["verdict"]) != self.honest[who]:
             yield f"says '{claim[0]}', but {who} {VERB[self.honest[who]]}"
+        if self.new and (claim["verdict"] or who not in self.new) and not claim["since"]:
+            yield f"'{claim[0]}' comes after what has to follow from it"
         whom, _ = self.said[who]
         if claim["given"] and whom:
             yield f"the question does not say '{claim[0]}'"
@@ -180,7 +184,8 @@ class Checker:
             yield f"leaves out what {who} says"
         elif whom and self.said[whom][0] and whom not in self.shown:
             yield f"does not know yet whether {whom} lies"
-        if claim["status"]:
+        if claim["status"] and who not in self.shown:
+            self.new.add(who)
             self.shown.add(who)
 
     def conclude(self):
