@@ -30,6 +30,7 @@ class Family:
     lengths: tuple  # shortest and longest default length
     only_lengths: tuple = ()  # where only these lengths occur
     train_share: float = 1.0  # of the training rows, against 1 of another family
+    most_train: int = 10**9  # training rows beside other families, where questions are few
     draw_length: Callable = random.Random.randint  # (rng, low, high) -> length
     # Whether `make` takes forks, too: a random.Random that chooses where several ways are right and
     # words what is done there; None: no choice. The question may not depend on it.

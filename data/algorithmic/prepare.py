@@ -135,7 +135,8 @@ def rows(tasks, split, n, seed=0, lengths=None, forks=False):
     counts = dict.fromkeys(tasks, 0)
     order = []
     for _ in range(n):
-        task = min(tasks, key=lambda t: (counts[t] + 1) / shares[t])
+        wanted = [t for t in tasks if counts[t] < FAMILIES[t].most_train] or tasks
+        task = min(wanted, key=lambda t: (counts[t] + 1) / shares[t])
         counts[task] += 1
         order.append(task)
     streams = {task: generate(task, split, counts[task], seed, lengths, forks) for task in tasks}
