@@ -80,7 +80,7 @@ class BenchmarkConfig:
         "0.006 and 0.01",
     )
     accuracy_runs: int = flag(
-        0, "seeds of tests/time_to_accuracy.py, run at the end; five take an hour"
+        0, "seeds of tests/time_to_accuracy.py, run at the end; five take hours"
     )
 
 
