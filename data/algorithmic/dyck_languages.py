@@ -86,13 +86,15 @@ class Checker:
 
     answers = RUN
     claims = rf"""
-        (?P<open>{RUN})\ (?:(?:stays?|remains?|is|are|still|left)\ )+open\b  # [ < stays open
+        (?P<open>{RUN})\ (?:(?=needs?\b)  # [ < stays open, or: [ < needs > ]
+        |(?:(?:stays?|remains?|is|are|still|left)\ )+open\b)
       | \b(?:needs?|requires?|closed\ (?:by|with)|closes\ with)\ (?P<close>{RUN})  # needs > ]
       | (?P<chunk>{RUN})  # ( ) leaves [ <
         (?:[,:= ]|\b(?:leaves?|leaving|makes?|making|gives?|giving|it|the|stack|open|becomes?|is|now
                       |which|so|us|with)\b)+
-        (?P<stack>{RUN}|nothing\b|none\b|empty\b)
-      | \b(?P<which>last|newest|latest|most\ recent|first|oldest)\b(?:\ \w+){{0,3}}?
+        (?P<stack>{RUN}|nothing\b|none\b|empty\b)(?:\ open\b)?
+      | (?:\bbracket\ opened\ )?
+        \b(?P<which>last|newest|latest|most\ recent|first|oldest)\b(?:\ \w+){{0,3}}?
         \ (?:closes|(?:must|has\ to|should|to)\ (?:be\ )?closed?|is\ closed)
         \ (?P<when>first|last)\b  # the last bracket opened closes first
     """

@@ -140,7 +140,8 @@ class Checker:
             (?:\b(?P<n>an?|{COUNT})\ )?(?P<noun>{noun})  # the two onions
           | (?:\b(?:is|are)|(?=\ not))(?P<no>\ not|n't)?  # are vegetables
             (?:\ also|\ an?)*\ (?P<kind>{KIND})
-          | (?P<out>\b(?:(?:do|does|is|are)(?:\ not|n't)\ (?:count|asked\ for)|skip|ignore)\b)
+          | (?P<out>\b(?:(?:they\ )?(?:do|does|is|are)(?:\ not|n't)\ (?:count|asked\ for)
+            |skip|ignore)\b)
           | (?:\b(?P<sum>{COUNT})|\b(?:count|asks?\ for|(?:number|count)\ of)(?:\ only|\ the)*)
             \ (?P<goal>{KIND})  # 3 vegetables, count the vegetables
           | \b(?:thus\ far|(?:up\ to|until)\ (?:here|now|this\ (?:point|item|one)))\b
@@ -170,12 +171,14 @@ class Checker:
                 yield from self.judge_total(claim)
             elif claim["all"] and (self.pending or self.done < len(self.items)):
                 yield "stops before the last item"
-        if any(claim["out"] for claim in claims):
+        says_out = any(claim["out"] for claim in claims)
+        if says_out:
             self.pending = False
             if self.counts[self.done]:
                 yield "does not count what does"
-        says_kind = self.done > done and any(claim["kind"] for claim in claims)
-        if self.named and self.pending and not says_kind:
+        is_new = self.done > done
+        says_kind = is_new and any(claim["kind"] for claim in claims)
+        if self.named and not says_kind and (self.pending or is_new and says_out):
             yield "says nothing of it"
 
     def judge_item(self, claim):
@@ -214,7 +217,8 @@ class Checker:
         counts = self.counts[done]
         if claim["a"]:
             terms = number(claim["a"]), number(claim["b"])
-            if not self.pending or terms != (self.totals[done - 1], self.items[done - 1][0]):
+            k = self.items[done - 1][0] * counts
+            if not self.pending or terms != (self.totals[done - 1], k):
                 yield f"adds up wrongly: '{claim[0]}'"
         said = claim["total"] or claim["sum"]
         if number(said) != total:

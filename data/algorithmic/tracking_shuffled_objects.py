@@ -122,6 +122,8 @@ class Checker:
         thing = any_of(letters, "i")
         swap = r"(?:swap|switch|trade|exchange)(?:e?s|d|ed|ped)?\b"
         goods = rf"(?:(?:\ their)?\ {goods})?"
+        begin = r"\ ?\b(?:at|in|from)\ the\ (?:start|beginning)"
+        later = r"\ it\ (?:afterwards|later|after(?:\ (?:it|that))?[.,;])"
         before = r"(?:\ (?:before|earlier)(?:\ (?:it|that|this|then))?\b)"
         self.claims = rf"""
             (?P<a>{name})\ (?:and\ (?P<b>{name})(?:\ {swap}|(?!\ {HAS}|\ {HAD}))  # Ann and Bob swap
@@ -129,14 +131,15 @@ class Checker:
           | (?:\b(?P<when>before|after)\ )?(?:\bthe\ )?  # the third swap, in swap 3, 3:
             (?:(?P<nth>{"|".join(ORDINALS)}|last)\ {swap}|(?:\b{swap}\ )?(?P<i>{COUNT}))
           | \b(?:want(?:ed)?\ (?:to\ know\ )?)?what\ (?P<goal>{name})\ (?:{HAS}|ends\ with)
-          | (?:(?P<who>{name}){TIME}\ (?:(?P<had>{HAD})|{HAS})\ it\b  # Bob had it before
+            (?!{begin}|\ before)
+          | (?:(?P<who>{name}){TIME}\ (?:(?P<had>{HAD})(?!{later})|{HAS})\ it\b  # Bob had it before
             |\bit\ (?:is|stays|(?P<was>was|came))\ (?:with|from)\ (?P<who2>{name}))
             {TIME}(?P<before>{before})?
           | (?P<owner>{name}|\bit\ is)(?P<last>\ finally|\ ends?(?:\ up)?)?  # Bob has the red ball
             (?:\ with|:|{TIME}\ (?:{HAS}|{HAD}))?(?:\ an?|\ the)?
             \ (?:(?:option\ )?\((?P<option>[A-Z])\)(?:\ (?P<thing>{thing}))?|(?P<thing2>{thing}))
           | (?P<end>\b(?:in|at)\ the\ end(?:\ of\ the\ \w+)?\b)
-          | (?P<begin>\b(?:at|in|from)\ the\ (?:start|beginning)(?:\ of\ the\ \w+)?\b)
+          | (?P<begin>{begin}(?:\ of\ the\ \w+)?\b)
           | (?:\boption\ )?\((?P<letter>[A-Z])\)|\boption\ (?P<letter2>[A-Z])\b  # (C)
           | \bbefore\ (?:it|that|this)\b
         """
