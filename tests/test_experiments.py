@@ -559,11 +559,16 @@ def test_families_are_printed_and_drawn(tmp_path, capsys):
     with pytest.raises(UserError, match="no student has finished"):
         by_family.main([str(plan)])
     rows = family_rows("navigate", [0.5, 0.5], [0.5, 0.7])
+    rows += family_rows("word_problems", [0.5], [0.5])  # one pair: not yet
+    write_rows(tmp_path / "results.jsonl", rows)
+    with pytest.raises(UserError, match="two families have to have two pairs"):
+        by_family.main([str(plan)])
     rows += family_rows("reachability", [0.5, 0.4], [0.5, 0.4])
     write_rows(tmp_path / "results.jsonl", rows)
     by_family.main([str(plan)])
     printed = capsys.readouterr().out
     assert "| navigate | 2 | +10.0 ±127.1 | -10.0 ±127.1 |" in printed
+    assert "| pooled over 2 families | | +5.0 " in printed
     assert (tmp_path / "families.png").read_bytes()[:4] == b"\x89PNG"
     write_rows(tmp_path / "results.jsonl", [r for r in rows if r["arm"] == "clone"])
     by_family.main([str(plan)])

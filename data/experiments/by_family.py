@@ -67,6 +67,11 @@ def families_in(rows):
     return [task for task in prepare.FAMILY_NAMES if task in found]
 
 
+def compared(rows):
+    """The families with at least two pairs: one pair has no interval."""
+    return [task for task in families_in(rows) if len(differences(rows, task, "accuracy")) > 1]
+
+
 def differences(rows, task, measure):
     """Points of scaffold - clone, one for each seed that both have: a list."""
     by_seed = {"clone": {}, "scaffold": {}}
@@ -83,26 +88,28 @@ def pooled(rows, measure, tuned_on):
     The family is the unit: each counts once, with the mean of its seeds, and the t-interval is over
     these means. So it speaks of other families like these, not only of other seeds.
     """
-    tasks = [task for task in families_in(rows) if task not in tuned_on]
+    tasks = [task for task in compared(rows) if task not in tuned_on]
     return interval([np.mean(differences(rows, task, measure)) for task in tasks])
 
 
 def comparison_table(rows, tuned_on):
     """Markdown: scaffold - clone in points with its 95% interval, by family and pooled."""
     lines = ["| family | seeds | accuracy | erroneous paths |", "|---|---|---|---|"]
-    for task in families_in(rows):
+    for task in compared(rows):
         cells = [interval(differences(rows, task, measure)) for measure in MEASURES]
         texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
         star = " (tuned on, not pooled)" if task in tuned_on else ""
         lines.append(f"| {task}{star} | {len(differences(rows, task, 'accuracy'))} | {texts} |")
     cells = [pooled(rows, measure, tuned_on) for measure in MEASURES]
     texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
-    return "\n".join([*lines, f"| pooled over families | | {texts} |"])
+    n = len(set(compared(rows)) - set(tuned_on))
+    return "\n".join([*lines, f"| pooled over {n} families | | {texts} |"])
 
 
 def draw(rows, tuned_on, path):
     """A row for each family, hollow where it was tuned on; the pooled estimate below."""
-    tasks = families_in(rows)
+    tasks = compared(rows)
+    n_pooled = len(set(tasks) - set(tuned_on))
     figure, axes = panels(len(MEASURES), 6, 0.5 * len(tasks) + 2)
     for ax, measure in zip(axes, MEASURES, strict=True):
         for place, task in enumerate(tasks):
@@ -114,7 +121,7 @@ def draw(rows, tuned_on, path):
         style = {"color": "black", "capsize": 5, "markersize": 11, "linewidth": 2}
         ax.errorbar(mean, len(tasks), xerr=half, fmt="D", **style)
         ax.axvline(0, color="0.4", linewidth=1)
-        ax.set_yticks(range(len(tasks) + 1), [*tasks, "pooled"])
+        ax.set_yticks(range(len(tasks) + 1), [*tasks, f"pooled over {n_pooled}"])
         ax.invert_yaxis()
         ax.grid(axis="x", alpha=0.3)
         better = {"accuracy": "right", "erroneous_paths": "left"}[measure]
@@ -129,12 +136,15 @@ def main(argv=None):
     rows = read_results(plan_path)
     if not rows:
         raise UserError(f"{plan_path}: no student has finished yet")
-    if not any(row["arm"] == "scaffold" for row in rows):
+    if {row["arm"] for row in rows} == {"clone"}:
         print(ladder_table(rows))
         return
     path = results_file(plan_path).with_name("families.png")
     check_outputs([path], plan_path)
     tuned_on = config.tuned_on.split(",")
+    if len(set(compared(rows)) - set(tuned_on)) < 2:
+        problem = "two families have to have two pairs of the arms clone and scaffold"
+        raise UserError(f"{plan_path}: {problem}, beside {', '.join(tuned_on)}")
     print(comparison_table(rows, tuned_on))
     draw(rows, tuned_on, path)
     print(f"drawn: {path}")
