@@ -10,11 +10,12 @@ import pytest
 from data.algorithmic import prepare
 from data.algorithmic.check import check
 from data.algorithmic.common import write
-from data.experiments import grid
-from data.experiments.plan import student_plans
+from data.experiments import forks, grid
+from data.experiments.plan import student_plans, traces_file
+from data.tools.files import write_jsonl
 from data.tools.flags import UserError
 from data.tools.loading import load_data
-from scaffold import CONCLUSION, CONTRAST, EXAMPLES, RECALL, RESPONSE
+from scaffold import CONCLUSION, CONTRAST, EXAMPLES, RECALL, RESPONSE, SIGNAL_NAMES
 from train import TrainConfig
 
 FORKED = prepare.FORKED
@@ -140,8 +141,12 @@ def test_train_learns_from_forks_and_an_experiment_asks_with_them():
     (student,) = student_plans([line])
     assert "--forks" in student.argv()
     questions, _ = grid.find_questions(student, None)
-    assert questions == test_rows
-    assert questions == [row for row, _ in prepare.rows(tasks, "test", 9, forks=True)]
+    pairs = prepare.rows(tasks, "test", 9, forks=True)
+    assert test_rows == [row for row, _ in pairs]
+    assert [row["id"] for row in questions] == [row["id"] for row in test_rows]
+    # "gold" names the teacher's own signals, not the annotator's.
+    named = [[SIGNAL_NAMES.index(step["signal"]) for step in row["steps"]] for row in questions]
+    assert named == [signals for _, signals in pairs]
 
 
 def test_a_file_has_no_forks_to_choose_nor_have_all_families():
@@ -152,3 +157,56 @@ def test_a_file_has_no_forks_to_choose_nor_have_all_families():
         load_data(TrainConfig(forks=True, tasks=task))
     with pytest.raises(UserError, match=f"--forks: {task} has none"):
         prepare.main(["--forks", "--tasks", task])
+
+
+# --------------------------------------------------------------------- the report of an experiment
+def kept_answer(row, signals):
+    """The record of a student that wrote what the teacher did, under the teacher's signals."""
+    texts = row["trace"].split("\n\n")
+    named = [SIGNAL_NAMES[signal] for signal in signals]
+    steps = [
+        {"signal": name, "text": text, "verdict": ""}
+        for name, text in zip(named, texts, strict=True)
+    ]
+    return {"id": row["id"], "steps": steps, "obeyed": [True] * (len(steps) - 1)}
+
+
+def test_steps_are_compared_until_the_paths_part():
+    gold, open_signals = [RECALL, EXAMPLES, CONTRAST], [[RECALL], [EXAMPLES, CONTRAST], [CONTRAST]]
+    texts = [{"signal": SIGNAL_NAMES[signal], "verdict": ""} for signal in gold]
+    record = {"steps": [*texts, {}], "obeyed": [True, True, True]}
+    compared = list(forks.compared_steps(record, gold, open_signals))
+    assert compared == [(False, True, True, True), (True, True, True, True), (False, *[True] * 3)]
+    other_way = {**record, "steps": [texts[0], texts[2], texts[2], {}]}
+    assert list(forks.compared_steps(other_way, gold, open_signals))[1:] == [
+        (True, False, True, True)
+    ]
+    disobeyed = {**record, "obeyed": [True, False, True]}
+    assert list(forks.compared_steps(disobeyed, gold, open_signals))[1:] == [
+        (True, True, True, False)
+    ]
+    texts[0]["verdict"] = "false"
+    assert list(forks.compared_steps(record, gold, open_signals)) == [(False, True, False, True)]
+
+
+def test_the_report_of_the_forks(tmp_path, capsys):
+    """A student that obeys everywhere; under another's signals it obeys at no fork."""
+    plan, task = tmp_path / "plan.jsonl", "object_counting"
+    plan.write_text("")
+    with pytest.raises(UserError, match="no student of forked traces"):
+        forks.main([str(plan)])
+    problems = prepare.rows([task], "test", 20, forks=True)
+    flags = {"tasks": task, "n_train": 5, "seed": 0, "forks": True}
+    shared = {"arm": "embed", "flags": flags, "options": {}, "obedience": 1.0}
+    own = {**shared, "decoding": "predicted", "accuracy": 0.9}
+    told = {**shared, "decoding": "gold", "accuracy": 0.7}
+    write_jsonl(tmp_path / "results.jsonl", [told, own])
+    records = [kept_answer(*problem) for problem in problems]
+    write_jsonl(traces_file(tmp_path / "results.jsonl", own), records)
+    for record, (row, _) in zip(records, problems, strict=True):
+        record["obeyed"] = [len(signals) == 1 for signals in row["open"][:-1]]
+    write_jsonl(traces_file(tmp_path / "results.jsonl", told), records)
+    forks.main([str(plan)])
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    cells = [cell.strip() for cell in last_line.strip("|").split("|")]
+    assert cells == "object_counting embed 1 90.0 20.0 0.0 100.0 100.0 100.0 100.0 100.0".split()

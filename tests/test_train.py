@@ -171,7 +171,7 @@ def test_evaluation_scores_seen_and_unseen_apart(trained, tmp_path, capsys):
 
 
 def test_scores_recomputed_by_hand():
-    shared = {"question": "", "seen": False, "tokens": 10, "obeyed": (2, 4)}
+    shared = {"question": "", "seen": False, "tokens": 10, "obeyed": [True, False, True, False]}
     right = {**shared, "correct": True, "given": "1", "gated": True}
     wrong = {**shared, "correct": False, "given": None}
     records = [
@@ -251,8 +251,8 @@ def test_obedience_by_hand(student):
     texts = ["But no.", "So it is 1.", "Also, 2.", "The answer is 1."]
     flow = [CONTRAST, CONCLUSION, RECALL, RESPONSE]
     steps = [Step(signal, text) for signal, text in zip(flow, texts, strict=True)]
-    assert obedience(student, {5: Reasoning(steps)}) == {5: (2, 3)}
-    assert obedience(student, {0: Reasoning(steps[3:])}) == {0: (0, 0)}
+    assert obedience(student, {5: Reasoning(steps)}) == {5: [True, True, False]}
+    assert obedience(student, {0: Reasoning(steps[3:])}) == {0: []}
 
 
 def test_a_gold_trace_is_right_and_without_a_step_it_is_not():

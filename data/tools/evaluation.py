@@ -175,7 +175,7 @@ def evaluate_gated(evaluate, student, rows, val_rows, settings):
 
 
 def obedience(student, reasonings):
-    """Row number -> (steps that obey, steps) of its Reasoning. Empty without an annotator.
+    """Row number -> for each step that says anything, whether it obeys. Empty without an annotator.
 
     A step obeys when the annotator gives it the signal under which it was written. The last step
     does not count: the annotator names it for its place.
@@ -190,12 +190,12 @@ def obedience(student, reasonings):
             trace = "\n\n".join(re.sub(r"\s+", " ", step.text) for step in steps)
             rows.append({"question": "", "trace": trace, "answer": ""})
     annotated, _ = annotate(rows, weight=student.classifier)
-    counts = {}
+    obeyed = {}
     for (i, steps), row in zip(written.items(), annotated, strict=True):
         again = to_trace(row, student.classes).steps
         pairs = zip(steps[:-1], again, strict=False)
-        counts[i] = sum(a.signal == b.signal for a, b in pairs), len(steps) - 1
-    return counts
+        obeyed[i] = [step.signal == found.signal for step, found in pairs]
+    return obeyed
 
 
 # ---------------------------------------------------------------------------------------- figures
@@ -212,7 +212,7 @@ def share(counts, part, whole):
 def score(records):
     """The figures of some records; None where there is nothing to judge by."""
     signals = [r["signals"] for r in records if r["signals"]]
-    obeyed = [r["obeyed"] for r in records if r["obeyed"]]
+    obeyed = [hit for r in records for hit in r["obeyed"] or []]
     gated = [r for r in records if r["gated"]]
     scores = {
         "questions": len(records),
@@ -220,7 +220,7 @@ def score(records):
         "erroneous_paths": mean([r["erroneous"] for r in records if r["erroneous"] is not None]),
         "signal_accuracy": share(signals, 0, 1),
         "signals_kept": share(signals, 1, 2),
-        "obedience": share(obeyed, 0, 1),
+        "obedience": mean(obeyed),
         "tokens_per_answer": mean([r["tokens"] for r in records]),
     }
     if gated:
