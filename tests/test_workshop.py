@@ -64,27 +64,31 @@ MISTAKES = [
         ("return (1 - beta) * token_loss", "return token_loss", "text's loss has a weight, too"),
         ("hidden[idx == step_id]", "hidden[:, :, :].flatten(0, 1)", "There are 5 boundaries"),
         ("if confidence < tau", "if confidence <= tau", "only *below* tau"),
-        ("            stage = []", "            pass", "the student reads"),
+        ("            stage = []", "            pass", "it reads [Conclusion 2], not"),
         ("append((ADDITION", "append((CONTRAST", "This step should be"),
     ],
     [
         ("row[-1] = end_id", "pass", "ends with <|end|>"),
-        ("beta * signal_loss", "beta**2 * signal_loss", "not how they are added"),
+        ("beta * signal_loss", "beta**2 * signal_loss", "With beta 0.3"),
         (".softmax(-1)", "", "A confidence is a probability"),
         ("idx + step, signal", "idx, signal", "Is each one read"),
         ("read.append((signal, text))", "pass", "never forgotten"),
         ("rng.sample(", "__import__('random').sample(", "draw everything from rng"),
     ],
     [
-        ("return row[:-1]", "return row", "elements"),
-        ("ignore_index=-1)", "ignore_index=-1, reduction='sum')", "With beta 0"),
+        ("return row[:-1]", "return row", "never read"),
+        ("ignore_index=-1)", "ignore_index=-1, reduction='sum')", "not the sum"),
         ("idx == step_id", "(idx == step_id).roll(1, 1)", "not from the word after it"),
         ("            break", "            pass", "goes on after its"),
         ("return read + stage", "return steps", "you keep all of them"),
         ("str(largest), steps", "str(first), steps", "the answer is"),
     ],
     [
-        ("return row[:-1], targets", "question.pop(); return row[:-1], targets", "have changed"),
+        (
+            "return row[:-1], targets",
+            "question.pop(); return row[:-1], targets",
+            "has changed question",
+        ),
         (
             "token_loss = F.cross_entropy(token_logits.flatten(0, 1), targets.flatten(), "
             "ignore_index=-1)",
@@ -99,12 +103,80 @@ MISTAKES = [
     ],
     [
         ("targets, target_signals", "targets, [NO_SIGNAL, *target_signals[:-1]]", "one late"),
+        (
+            "return (1 - beta) * token_loss + beta * signal_loss",
+            "return beta * token_loss + (1 - beta) * signal_loss",
+            "beta is the weight of the signals' loss",
+        ),
+        (".softmax(-1)", ".softmax(0)", "over the signals, the last dimension"),
         ("while len(step) < room", "while True", "never ends"),
+        ("return read + stage", "read + stage", "what_is_read returned nothing"),
         ("str(largest), steps", "largest, steps", "the answer is '"),
     ],
-    [("while len(step) < room", "while len(step) <= room", "there was room for")],
-    [("in (student.step_id, student.end_id)", "== student.step_id", "goes on after its")],
-    [("idx + step, signal)", "[*idx, *step], RECALL)", "under the signal")],
+    [
+        (
+            "row += [*step, step_id]",
+            "row += [*step, end_id if step == steps[-1] else step_id]",
+            "c <|step|> a b <|end|>",
+        ),
+        (
+            "return (1 - beta) * token_loss + beta * signal_loss",
+            "return ((1 - beta) * token_loss + beta * signal_loss).detach()",
+            "training needs its gradient",
+        ),
+        ("return signals, confidences", "return signals + 1, confidences", "Signals count from 0"),
+        ("while len(step) < room", "while len(step) <= room", "or without room"),
+        ("signal == CONCLUSION", "signal >= CONCLUSION", "not [Conclusion, Response]"),
+        ("range(1, 100)", "range(1, 99)", "from 1 to 98, not 1 to 99"),
+    ],
+    [
+        (
+            "+= [signal] * (len(step) + 1)",
+            "+= [signals[steps.index(step)]] * (len(step) + 1)",
+            "target_signals should be",
+        ),
+        (
+            "targets.flatten(), ignore_index=-1",
+            "targets.flatten().where(targets.flatten() > 0, -1), ignore_index=-1",
+            "0 is a target like any other",
+        ),
+        ("return signals, confidences", "return signals, confidences[:, None]", "not [5, 1]"),
+        ("in (student.step_id, student.end_id)", "== student.step_id", "goes on after its"),
+        (
+            "return read + stage",
+            "return list(dict.fromkeys(read + stage))",
+            "not [Conclusion, Recall, Response]",
+        ),
+        (
+            "rng.sample(range(1, 100), n)",
+            "sorted(rng.sample(range(1, 100), n))",
+            "never in some places",
+        ),
+    ],
+    [
+        ("row[:-1], targets,", "row[:-1], row[:-1],", "shift the row"),
+        (
+            "token_loss = F.cross_entropy(token_logits.flatten(0, 1), targets.flatten(), "
+            "ignore_index=-1)",
+            "targets[targets == -1] = -100; "
+            "token_loss = F.cross_entropy(token_logits.flatten(0, 1), targets.flatten())",
+            "joint_loss has changed targets",
+        ),
+        (
+            "states = hidden[idx == step_id]",
+            "hidden[idx != step_id] = 0; states = hidden[idx == step_id]",
+            "has changed hidden",
+        ),
+        ("idx + step, signal)", "[*idx, *step], RECALL)", "under the signal"),
+        ("return read + stage", "return (step for step in read + stage)", "type generator"),
+        ("{', '.join(map(str, numbers))}", "{numbers}", "is not in the form"),
+    ],
+    [
+        ("def encode_trace(", "def encode(", "has no function encode_trace"),
+        ("signal_targets, beta)", "signal_targets)", "The check calls it with 5 arguments"),
+        ("while len(step) < room", "while not step or len(step) < room", "or without room"),
+        ("rng.sample(range(1, 100), n)", "list(set(rng.sample(range(1, 100), n)))", "a set of"),
+    ],
 ]
 
 
@@ -117,6 +189,7 @@ def test_a_mistake_is_named(mistakes, solutions, tmp_path):
         program = program.replace(right, mistaken)
     said = checked(tmp_path, program)
     assert f"{len(mistakes)} failed" in said
+    assert "Traceback" not in said and "During handling" not in said
     for _, _, message in mistakes:
         assert message in said
 

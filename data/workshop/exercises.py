@@ -3,8 +3,9 @@
     python -m pytest data/workshop
 
 Each takes five to fifteen lines. Replace `raise NotImplementedError`; names, arguments and results
-stay as the docstrings say. Signals are numbers: the place of a signal in `scaffold.SIGNALS`, from
-0 on (the handout counts from 1).
+stay as the docstrings say. Do not change the lists and tensors that are given: work on copies.
+Signals are numbers: the place of a signal in `scaffold.SIGNALS`, from 0 on (the handout counts
+from 1).
 """
 
 import torch
@@ -25,6 +26,7 @@ def encode_trace(question, steps, signals, step_id, end_id):
     the question, nor the <|step|> that ends it. The terminator of a step belongs to its step.
 
     question: list of token ids. steps: a list of token ids each. signals: the signal of each step.
+    Two steps can be the same, and any signal can stand anywhere.
     Returns three lists of the same length, one shorter than the row:
         inputs           the token that is read
         targets          the next token, or -1 where it is not to be learned
@@ -38,10 +40,12 @@ def joint_loss(token_logits, targets, signal_logits, signal_targets, beta):
 
         loss = (1 - beta) * L_token + beta * L_signal
 
-    Each L is the mean cross-entropy over the positions that have a target; -1 means none.
+    Each L is the mean cross-entropy over the positions that have a target; -1 means none. (0 is a
+    token and a signal like any other.)
 
     token_logits: (B, T, V). targets: (B, T) of token ids. signal_logits: (B, T, K).
-    signal_targets: (B, T) of signals. Returns a tensor without dimensions.
+    signal_targets: (B, T) of signals. Returns a tensor without dimensions, whose gradient training
+    can take.
     """
     raise NotImplementedError
 
@@ -53,8 +57,8 @@ def signals_at_boundaries(hidden, idx, signal_head, step_id):
     next step. The confidence is the probability of the most probable signal.
 
     hidden: (B, T, C), the last hidden states of the tokens idx (B, T). signal_head: a linear layer
-    from C to K. Returns (signals, confidences) of all N boundaries of the batch, row by row, each
-    of the shape (N,).
+    from C to K. Returns (signals, confidences) of all N boundaries of the batch, row by row: two
+    tensors of the shape (N,).
     """
     raise NotImplementedError
 
@@ -64,12 +68,15 @@ def write_step(student, idx, signal, confidence, tau, room):
 
     If the head is less sure than tau (the gate), the step gets the signal RESPONSE instead: the
     student has to answer. Then token by token: ask for the logits, take the most probable token,
-    and go on until that token is student.step_id or student.end_id, or `room` tokens are written.
+    and go on until that token is student.step_id or student.end_id, or `room` tokens are written:
+    none where room is 0.
     (The project also gives a forced step the opening of the teacher's answers; leave that out.)
 
-    idx: the list of tokens so far, which ends with <|step|>; leave it as it is.
+    idx: the list of tokens so far, which ends with <|step|>.
     student.logits(tokens, signal): the logits (V,) of the token that follows these tokens in a step
-    with this signal. Returns (the signal of the step, the list of its tokens).
+    with this signal. The tokens are those of idx, then those of the step so far.
+    Returns (the signal of the step, the list of its tokens): without those of idx, and with the
+    terminator where one was written.
     """
     raise NotImplementedError
 
@@ -80,8 +87,8 @@ def what_is_read(steps):
     A stage of the reasoning ends with a step whose signal is CONCLUSION. Once it has ended, the
     student forgets its steps, but for the conclusion.
 
-    steps: a list of (signal, text), all that was written so far. Returns those that the student
-    still reads when it writes the next step, in their order.
+    steps: a list of (signal, text), all that was written so far; some can be the same. Returns
+    a list of those that the student still reads when it writes the next step, in their order.
     """
     raise NotImplementedError
 
@@ -93,7 +100,8 @@ def largest_number(rng, n):
 
         Which is the largest: 12, 45, 7?
 
-    of n different numbers from 1 to 99, the answer "45", and steps as a list of (signal, text):
+    of n different numbers from 1 to 99 (n is 1 or more) in random order, the answer "45", and steps
+    as a list of (signal, text):
 
         (RECALL, "the first number is 12")       the largest so far
         (CONTRAST, "45 is larger than 12")       a number that beats it: a turn
