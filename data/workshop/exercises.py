@@ -87,8 +87,9 @@ def what_is_read(steps):
     A stage of the reasoning ends with a step whose signal is CONCLUSION. Once it has ended, the
     student forgets its steps, but for the conclusion.
 
-    steps: a list of (signal, text), all that was written so far; some can be the same. Returns
-    a list of those that the student still reads when it writes the next step, in their order.
+    steps: a list of (signal, text), all that was written so far: at first none, and some can be the
+    same. Returns a list of those that the student still reads when it writes the next step, in
+    their order.
     """
     raise NotImplementedError
 

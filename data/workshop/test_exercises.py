@@ -39,8 +39,8 @@ exercises = importlib.import_module(os.environ.get("EXERCISES", "exercises"))
 
 TOKENIZER = Tokenizer([" a", " b", " c", " d"])
 STEP_ID, END_ID = TOKENIZER.step_id, TOKENIZER.end_id
+SIGNAL_WORDS = dict(enumerate(signal.short for signal in SIGNALS)) | {NO_SIGNAL: "NO_SIGNAL"}
 WORDS = {256: "a", 257: "b", 258: "c", 259: "d", STEP_ID: "<|step|>", END_ID: "<|end|>"}
-SIGNAL_WORDS = {NO_SIGNAL: "NO_SIGNAL"} | {i: signal.short for i, signal in enumerate(SIGNALS)}
 
 
 def wrong(message):
@@ -92,8 +92,8 @@ def expect(found, right, likely, difference):
 
 def expect_row(what, found, right, likely, words=WORDS):
     """Expect a row of numbers, and show it in words ({number: word})."""
-    words = {str(number): word for number, word in words.items()}
-    rows = [" ".join(words.get(str(item), str(item)) for item in row) for row in (right, found)]
+    words = {repr(number): word for number, word in words.items()}
+    rows = [" ".join(words.get(repr(item), repr(item)) for item in row) for row in (right, found)]
     expect(found, right, likely, f"{what} should be\n    {rows[0]}\nnot\n    {rows[1]}")
 
 
@@ -177,9 +177,9 @@ def test_exercise_2_joint_loss():
     token_logits = torch.randn(2, 9, 11, requires_grad=True)
     signal_logits = torch.randn(2, 9, 7, requires_grad=True)
     targets, signal_targets = torch.randint(0, 11, (2, 9)), torch.randint(0, 7, (2, 9))
-    targets[0, :3] = -1  # the rows have different numbers of targets
+    targets[0, 1:4] = -1  # the rows have different numbers of targets
     targets[1, :7] = -1
-    signal_targets[0, [0, 1, 2, 4, 5, 7, 8]] = -1
+    signal_targets[0, [1, 2, 3, 4, 5, 7, 8]] = -1
     signal_targets[1, :8] = -1
     targets[0, 4] = signal_targets[0, 6] = 0  # a token and a signal like any other
     args = token_logits, targets, signal_logits, signal_targets
@@ -327,9 +327,9 @@ def check_step(what, found, right_signal, right, prompt):
     is_ended = right[-1:] in ([STEP_ID], [END_ID])
     likely = {
         "Return the tokens of the step alone, without those of idx.": prompt + right,
-        "Nothing was written. The <|step|> at the end of idx does not end this step.": [],
+        "Nothing was written. Neither the gate nor the <|step|> of idx ends the step.": [],
         "The terminator is the last token of the step.": right[:-1] if is_ended else None,
-        "The step ends too early: room counts the tokens of the step alone.": right[: len(tokens)],
+        "Too early: <|step|>, <|end|> or `room` new tokens end a step.": right[: len(tokens)],
         "The step goes on after its <|step|> or <|end|>, or without room.": (
             right + tokens[len(right) :]
         ),
