@@ -1,5 +1,6 @@
 """The workshop: its solutions are right, and the exercises say what is wrong in plain words."""
 
+import importlib
 import json
 import os
 import re
@@ -8,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from data.algorithmic import prepare
 from data.tools.files import read_jsonl
 from data.tools.flags import UserError
 from data.workshop import label, pool
+from model import summed_loss
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKSHOP = ROOT / "data" / "workshop"
@@ -51,6 +54,20 @@ def test_untouched_exercises_wait(tmp_path):
     assert "6 failed" in said
     assert said.count("waits for you in data/workshop/exercises.py") == 6
     assert "Traceback" not in said and "During handling" not in said
+
+
+def test_the_loss_is_the_projects(monkeypatch):
+    monkeypatch.syspath_prepend(WORKSHOP)
+    torch.manual_seed(0)
+    means, args = [], []
+    for n_classes in (11, 7):
+        logits, targets = torch.randn(2, 9, n_classes), torch.randint(-1, n_classes, (2, 9))
+        args += [logits, targets]
+        head = torch.nn.Linear(n_classes, n_classes, bias=False)
+        torch.nn.init.eye_(head.weight)
+        means.append(summed_loss(head, logits, targets) / (targets >= 0).sum())
+    found = importlib.import_module("solutions").joint_loss(*args, 0.3)
+    torch.testing.assert_close(found, 0.7 * means[0] + 0.3 * means[1])
 
 
 # At most one for each exercise: what is replaced in the solutions, by what, and what is said.
