@@ -395,7 +395,7 @@ def check_problem(problem, n):
         turn, more = f"{number} is larger than {largest}", f"{number} is not larger than {largest}"
         expected.append((CONTRAST, turn) if number > largest else (ADDITION, more))
     expected.append((CONCLUSION, f"the largest is {max(numbers)}"))
-    for step, right in zip_longest(as_steps(problem.steps), expected, fillvalue="nothing"):
+    for step, right in zip_longest(as_steps(problem.steps), expected, fillvalue="no step"):
         if step != right:
             wrong(f"{question}\nThis step should be {right}, not {step}.")
     return numbers
