@@ -79,23 +79,24 @@ def measure(rows, results):
     return measures
 
 
-COLUMNS = {  # heading -> measure
-    "accuracy": "accuracy",
-    "lost when told": "lost when told",
-    "obeys at forks": "obeys, fork",
-    "elsewhere": "obeys, elsewhere",
-    "own signals: right steps at forks": "right, predicted, fork",
-    "elsewhere ": "right, predicted, elsewhere",
-    "told: right steps at forks": "right, gold, fork",
-    "elsewhere  ": "right, gold, elsewhere",
-}
+COLUMNS = [  # (heading, measure)
+    ("accuracy", "accuracy"),
+    ("lost when told", "lost when told"),
+    ("obeys at forks", "obeys, fork"),
+    ("elsewhere", "obeys, elsewhere"),
+    ("own signals: right steps at forks", "right, predicted, fork"),
+    ("elsewhere", "right, predicted, elsewhere"),
+    ("told: right steps at forks", "right, gold, fork"),
+    ("elsewhere", "right, gold, elsewhere"),
+]
 
 
 def table(measures):
     """Markdown: a line for each family and arm; means in % with 95% t-intervals over the seeds."""
-    lines = [f"| family | arm | seeds | {' | '.join(COLUMNS)} |", "|---" * (3 + len(COLUMNS)) + "|"]
+    headings = ["family", "arm", "seeds", *(heading for heading, _ in COLUMNS)]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for (task, arm), values in sorted(measures.items()):
-        cells = [show(values[name]) for name in COLUMNS.values()]
+        cells = [show(values[name]) for _, name in COLUMNS]
         lines.append(f"| {task} | {arm} | {len(values['accuracy'])} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
