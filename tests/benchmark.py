@@ -19,8 +19,9 @@ No test, no network. What it compares, each the median over pairs (A, B, B, A, .
     busy_evaluation_1, _2         the same for the answers to 256 questions
     share_training                CPU: a training step's arithmetic, without the optimizer's, as a
                                   share of what the cores' matrix products allow in its time
-    share_decoding                CPU: what matrix products and memory allow for decoding 64 rows on
-                                  each worker, as a share of the time that it takes
+    share_decoding                CPU: what matrix products and memory allow for decoding 64 answers
+                                  on each worker, as a share of the time that it takes
+    share_decoding_full           the same where no answer ends before its 150th token
     mfu                           CUDA: model FLOPs utilisation of training at GPT-2's 124M shape
     bandwidth_1, bandwidth_256    CUDA: decoding at that shape in bf16, as a share of what reading
                                   weights, keys and values allows
@@ -395,7 +396,7 @@ class Benchmark:
         return model.eval()
 
     def measure_decoding(self):
-        model, tokenizer = deepcopy(self.student), self.tokenizer
+        model, tokenizer = self.student, self.tokenizer
         questions = [t.question for t in self.val_traces[: 256 if self.is_cuda else 64]]
         n, graph_rows = len(questions), len(questions) if self.is_cuda else 0
 
@@ -419,15 +420,12 @@ class Benchmark:
             print(f"{GAP}{same} of {n} texts are the same as those of transformers")
             what = f"tokens, {n} answers of {min(written)} to {max(written)}"
             self.compare("decode_vs_transformers", what, scaffold, texts, sum(written))
-            with torch.no_grad():  # from now on no answer ends
-                model.lm_head.weight[tokenizer.end_id] = 0
+            model = self.endless_student()  # `answer` takes it, too
             full = self.peer_decoder(model, questions)(150, None)
             what = f"tokens, {n} answers of 150"
             name = "decode_full_vs_transformers"
             self.compare(name, what, answer("scaffold", 150), full, n * 150)
-        with torch.no_grad():
-            model.lm_head.weight[tokenizer.end_id] = 0
-        self.measure_uncached(model, questions)
+        self.measure_uncached(self.endless_student(), questions)
 
     def peer_decoder(self, model, questions):
         """transformers with our weights: (most tokens, id that ends) -> a function of i."""
@@ -462,11 +460,12 @@ class Benchmark:
         name = "decode_vs_uncached"
         self.compare(name, "tokens, 8 answers of 512", cached, anew, 8 * 512, pairs)
 
-    def answer_side_by_side(self, questions):
+    def answer_side_by_side(self, model, questions, max_tokens=1024):
         """A Reasoning for each question: 64 rows at a time on each worker."""
 
         def answer(first):
-            return reason(self.student, self.tokenizer, questions[first : first + 64])
+            part = questions[first : first + 64]
+            return reason(model, self.tokenizer, part, max_tokens=max_tokens)
 
         parts = workers.side_by_side(answer, range(0, len(questions), 64))
         return [reasoning for part in parts for reasoning in part]
@@ -476,7 +475,7 @@ class Benchmark:
         questions = [t.question for t in self.val_traces]
         works = {
             "training": self.ours().run,
-            "evaluation": lambda i: self.answer_side_by_side(questions),
+            "evaluation": lambda i: self.answer_side_by_side(self.student, questions),
         }
         for name, work in works.items():
             seconds = {}
@@ -499,20 +498,34 @@ class Benchmark:
         seconds, _, _ = paired(training.run, do_nothing, self.config.pairs)
         self.ratios["share_training"] = 6 * n_weights * self.tokens / flops / seconds
 
+        for name, model in (("", self.student), ("_full", self.endless_student())):
+            share = self.share_of_decoding(model, 150 if name else 1024, flops, bandwidth)
+            self.ratios[f"share_decoding{name}"] = share
+
+    def share_of_decoding(self, model, max_tokens, flops, bandwidth):
+        """What flops and bandwidth allow for answers of so many tokens, over the time they take."""
         questions = [t.question for t in self.val_traces[: 64 * workers.N]]
+
+        def answer(i):
+            return self.answer_side_by_side(model, questions, max_tokens)
+
         n_tokens = n_read = 0  # tokens read or written; keys that all of them attend to
-        for question, r in zip(questions, self.answer_side_by_side(questions), strict=True):
+        for question, r in zip(questions, answer(0), strict=True):
             n_prompt = len(self.tokenizer.encode_question(question))
             n_tokens += n_prompt + r.tokens
             n_read += sum(range(n_prompt, n_prompt + r.tokens))
+        n_weights = sum(p.numel() for p in model.parameters())
         n_bytes = 2 * 4 * self.gpt.n_layer * self.gpt.n_embd * n_read  # keys and values
         allowed = 2 * n_weights * n_tokens / flops + n_bytes / bandwidth
-
-        def answer(i):
-            self.answer_side_by_side(questions)
-
         seconds, _, _ = paired(answer, do_nothing, self.config.pairs)
-        self.ratios["share_decoding"] = allowed / seconds
+        return allowed / seconds
+
+    def endless_student(self):
+        """A copy of the student whose answers never end."""
+        model = deepcopy(self.student)
+        with torch.no_grad():
+            model.lm_head.weight[self.tokenizer.end_id] = 0
+        return model
 
     def measure_gpu(self):
         """GPT-2's 124M shape, which is too large for a CPU."""
