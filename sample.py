@@ -279,7 +279,12 @@ def evaluate(
         if i not in traces:
             where = f"row {rows[i].get('line', i + 1)}"
             raise UserError(f"--signals gold: {where} has no trace to take the signals from")
-        return [step.signal for step in traces[i].steps]
+        named = [step.signal for step in traces[i].steps]
+        if "open" not in rows[i]:
+            return named
+        # A forked problem: only at its forks. Elsewhere (-1) the head decides.
+        pairs = zip(named, rows[i]["open"], strict=True)
+        return [signal if len(choices) > 1 else -1 for signal, choices in pairs]
 
     def answer(numbers):
         """Reasonings for row numbers; a question too long to read goes unanswered."""

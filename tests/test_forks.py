@@ -6,12 +6,17 @@ import re
 from collections import defaultdict
 
 import pytest
+import torch
 
+import sample
+from annotate import annotate
 from data.algorithmic import prepare
 from data.algorithmic.check import check
 from data.algorithmic.common import write
 from data.experiments import forks, grid
 from data.experiments.plan import student_plans, traces_file
+from data.tools.batch import Reasoning
+from data.tools.checkpoint import load_student
 from data.tools.files import write_jsonl
 from data.tools.flags import UserError
 from data.tools.loading import load_data
@@ -176,17 +181,13 @@ def test_steps_are_compared_until_the_paths_part():
     texts = [{"signal": SIGNAL_NAMES[signal], "verdict": ""} for signal in gold]
     record = {"steps": [*texts, {}], "obeyed": [True, True, True]}
     compared = list(forks.compared_steps(record, gold, open_signals))
-    assert compared == [(False, True, True, True), (True, True, True, True), (False, *[True] * 3)]
+    assert compared == [(False, True, True), (True, True, True), (False, True, True)]
     other_way = {**record, "steps": [texts[0], texts[2], texts[2], {}]}
-    assert list(forks.compared_steps(other_way, gold, open_signals))[1:] == [
-        (True, False, True, True)
-    ]
+    assert list(forks.compared_steps(other_way, gold, open_signals))[1:] == [(True, True, True)]
     disobeyed = {**record, "obeyed": [True, False, True]}
-    assert list(forks.compared_steps(disobeyed, gold, open_signals))[1:] == [
-        (True, True, True, False)
-    ]
+    assert list(forks.compared_steps(disobeyed, gold, open_signals))[1:] == [(True, True, False)]
     texts[0]["verdict"] = "false"
-    assert list(forks.compared_steps(record, gold, open_signals)) == [(False, True, False, True)]
+    assert list(forks.compared_steps(record, gold, open_signals)) == [(False, False, True)]
 
 
 def test_the_report_of_the_forks(tmp_path, capsys):
@@ -210,3 +211,20 @@ def test_the_report_of_the_forks(tmp_path, capsys):
     last_line = capsys.readouterr().out.splitlines()[-1]
     cells = [cell.strip() for cell in last_line.strip("|").split("|")]
     assert cells == "object_counting embed 1 90.0 20.0 0.0 100.0 100.0 100.0 100.0 100.0".split()
+
+
+def test_gold_signals_are_named_at_forks_alone(trained, monkeypatch):
+    pairs = prepare.rows(["object_counting"], "val", 12, forks=True)
+    rows, _ = annotate([row for row, _ in pairs], llm=[signals for _, signals in pairs])
+    asked = {}
+
+    def ask(student, questions, flows, *_, **__):
+        asked.update(zip(questions, flows, strict=True))
+        return [Reasoning() for _ in questions]
+
+    monkeypatch.setattr(sample, "ask", ask)
+    sample.evaluate(load_student(trained / "ckpt.pt", torch.device("cpu")), rows, signals="gold")
+    assert len(asked) == 12
+    for row, signals in pairs:
+        for told, signal, choices in zip(asked[row["question"]], signals, row["open"], strict=True):
+            assert told == (signal if len(choices) > 1 else -1)

@@ -3,10 +3,11 @@
     python -m data.experiments.forks data/experiments/forks/plan.jsonl
 
 For plans whose flags have "forks". A fork is a step at which the teacher had ways with different
-signals. The decoding "gold" names the signals of the teacher's trace, which took one of these ways
-by chance: a right signal, but often not the student's own. Steps are compared as long as student
-and teacher are on one path: all steps before were right and had the teacher's signals. Nothing is
-trained; the answers are those that the grid keeps in the folder traces.
+signals. There the decoding "gold" names the signal of the teacher's trace, which took one of these
+ways by chance: a right signal, but often not the student's own. Elsewhere the head decides. Steps
+are compared as long as student and teacher are on one path: all steps before were right and had
+the teacher's signals. Nothing is trained; the answers are those that the grid keeps in the folder
+traces.
 """
 
 from collections import defaultdict
@@ -28,7 +29,7 @@ class ForksConfig:
 
 
 def compared_steps(record, gold, open_signals):
-    """Yield (is it a fork, has it the teacher's signal, is it right, does it obey) for each step.
+    """Yield (is it a fork, is it right, does it obey) for each step.
 
     record: of the kept answers. gold: the signals of the teacher's trace; open_signals: the right
     ones at each of its steps. The last step is left out: the annotator names it for its place. A
@@ -36,15 +37,14 @@ def compared_steps(record, gold, open_signals):
     """
     told = zip(record["steps"], record["obeyed"] or [], gold, open_signals, strict=False)
     for step, obeys, signal, right_signals in told:
-        has_teachers = SIGNAL_NAMES.index(step["signal"]) == signal
         is_right = not step["verdict"]
-        yield len(right_signals) > 1, has_teachers, is_right, obeys
-        if not (has_teachers and is_right and obeys):
+        yield len(right_signals) > 1, is_right, obeys
+        if step["signal"] != SIGNAL_NAMES[signal] or not (is_right and obeys):
             return
 
 
 def count_steps(records, task, split):
-    """{"fork" or "elsewhere": (n, 3) of the steps' flags, see `compared_steps`}."""
+    """{"fork" or "elsewhere": (n, 2): of each step, is it right, does it obey}."""
     problems = prepare.rows([task], split, len(records), forks=True)
     teachers = {row["id"]: (signals, row["open"]) for row, signals in problems}
     flags = defaultdict(list)
@@ -72,7 +72,7 @@ def measure(rows, results):
         records = read_jsonl(traces_file(results, row))
         split = row["options"].get("split", "test")
         for place, flags in count_steps(records, task, split).items():
-            _, is_right, obeys = flags.T
+            is_right, obeys = flags.T
             if row["decoding"] == "gold":
                 student[f"obeys, {place}"].append(100 * obeys.mean())
             student[f"right, {row['decoding']}, {place}"].append(100 * is_right.mean())

@@ -149,7 +149,7 @@ def find_questions(student, classifier, split="test", lengths=None, file=None):
         gold = {row["id"]: signals for row, signals in problems}
         confusion = annotate(questions, gold, classifier)[1]["confusion"]
         ceiling = float(confusion.max(1).sum() / confusion.sum())
-        if forks:  # decoding with gold signals then names a right way at each fork
+        if forks:  # decoding with gold signals then names one of the right ways at each fork
             named = [signals for _, signals in problems]
             questions, _ = annotate(questions, weight=classifier, llm=named)
     if file:
