@@ -260,8 +260,9 @@ def evaluate(
     """Let the student answer every row ("question", "answer"): see data.tools.evaluation.
 
     signals: the head's own ("predicted"), those of the row's annotated trace ("gold", an oracle),
-    or "random" ones. k and choose: see `search`. compile: use CUDA graphs where there is CUDA.
-    options: the fields of Decoding. Raises UserError for signals that there are none of.
+    these at the forks of a row alone ("forks": rows of prepare.rows with forks; elsewhere the head
+    decides), or "random" ones. k and choose: see `search`. compile: use CUDA graphs where there is
+    CUDA. options: the fields of Decoding. Raises UserError for signals that there are none of.
     """
     method, device = student.method, student.model.lm_head.weight.device
     use_graphs = can_compile(compile, device)
@@ -276,14 +277,13 @@ def evaluate(
             return random.Random(f"{seed}/{i}").choices(classes_of(student.classes), k=64)
         if signals == "predicted":
             return []
-        if i not in traces:
+        if i not in traces or (signals == "forks" and "open" not in rows[i]):
             where = f"row {rows[i].get('line', i + 1)}"
-            raise UserError(f"--signals gold: {where} has no trace to take the signals from")
-        named = [step.signal for step in traces[i].steps]
-        if "open" not in rows[i]:
-            return named
-        # A forked problem: only at its forks. Elsewhere (-1) the head decides.
-        pairs = zip(named, rows[i]["open"], strict=True)
+            raise UserError(f"--signals {signals}: {where} has no trace to take the signals from")
+        gold = [step.signal for step in traces[i].steps]
+        if signals == "gold":
+            return gold
+        pairs = zip(gold, rows[i]["open"], strict=True)
         return [signal if len(choices) > 1 else -1 for signal, choices in pairs]
 
     def answer(numbers):

@@ -191,7 +191,7 @@ def test_steps_are_compared_until_the_paths_part():
 
 
 def test_the_report_of_the_forks(tmp_path, capsys):
-    """A student that obeys everywhere; under another's signals it obeys at no fork."""
+    """Told by others it obeys at no fork, and is wrong in half of the first steps."""
     plan, task = tmp_path / "plan.jsonl", "object_counting"
     plan.write_text("")
     with pytest.raises(UserError, match="no student of forked traces"):
@@ -200,20 +200,27 @@ def test_the_report_of_the_forks(tmp_path, capsys):
     flags = {"tasks": task, "n_train": 5, "seed": 0, "forks": True}
     shared = {"arm": "embed", "flags": flags, "options": {}, "obedience": 1.0}
     own = {**shared, "decoding": "predicted", "accuracy": 0.9}
-    told = {**shared, "decoding": "gold", "accuracy": 0.7}
+    told = {**shared, "decoding": "told", "accuracy": 0.7}
     write_jsonl(tmp_path / "results.jsonl", [told, own])
     records = [kept_answer(*problem) for problem in problems]
     write_jsonl(traces_file(tmp_path / "results.jsonl", own), records)
-    for record, (row, _) in zip(records, problems, strict=True):
+    for i, (record, (row, _)) in enumerate(zip(records, problems, strict=True)):
         record["obeyed"] = [len(signals) == 1 for signals in row["open"][:-1]]
+        record["steps"][0]["verdict"] = "false" if i % 2 else ""
     write_jsonl(traces_file(tmp_path / "results.jsonl", told), records)
     forks.main([str(plan)])
     last_line = capsys.readouterr().out.splitlines()[-1]
     cells = [cell.strip() for cell in last_line.strip("|").split("|")]
-    assert cells == "object_counting embed 1 90.0 20.0 0.0 100.0 100.0 100.0 100.0 100.0".split()
+    # Told: every second path ends at its first step, which is wrong; the others at a fork, if any.
+    n_right = 0
+    for row, _ in problems[::2]:
+        is_fork = [len(signals) > 1 for signals in row["open"][:-1]]
+        n_right += is_fork.index(True) if any(is_fork) else len(is_fork)
+    share = f"{100 * n_right / (n_right + 10):.1f}"
+    assert cells == f"object_counting embed 1 90.0 20.0 0.0 100.0 100.0 100.0 100.0 {share}".split()
 
 
-def test_gold_signals_are_named_at_forks_alone(trained, monkeypatch):
+def test_signals_are_told_at_forks_alone(trained, monkeypatch):
     pairs = prepare.rows(["object_counting"], "val", 12, forks=True)
     rows, _ = annotate([row for row, _ in pairs], llm=[signals for _, signals in pairs])
     asked = {}
@@ -223,7 +230,7 @@ def test_gold_signals_are_named_at_forks_alone(trained, monkeypatch):
         return [Reasoning() for _ in questions]
 
     monkeypatch.setattr(sample, "ask", ask)
-    sample.evaluate(load_student(trained / "ckpt.pt", torch.device("cpu")), rows, signals="gold")
+    sample.evaluate(load_student(trained / "ckpt.pt", torch.device("cpu")), rows, signals="forks")
     assert len(asked) == 12
     for row, signals in pairs:
         for told, signal, choices in zip(asked[row["question"]], signals, row["open"], strict=True):

@@ -72,6 +72,11 @@ def compared(rows):
     return [task for task in families_in(rows) if len(differences(rows, task, "accuracy")) > 1]
 
 
+def pooled_families(rows, tuned_on):
+    """Those that the pooled estimate is over: nothing was tuned on them."""
+    return [task for task in compared(rows) if task not in tuned_on]
+
+
 def differences(rows, task, measure):
     """Points of scaffold - clone, one for each seed that both have: a list."""
     by_seed = {"clone": {}, "scaffold": {}}
@@ -83,12 +88,12 @@ def differences(rows, task, measure):
 
 
 def pooled(rows, measure, tuned_on):
-    """(mean, half of its 95% interval) over the families that nothing was tuned on.
+    """(mean, half of its 95% interval) over `pooled_families`.
 
     The family is the unit: each counts once, with the mean of its seeds, and the t-interval is over
     these means. So it speaks of other families like these, not only of other seeds.
     """
-    tasks = [task for task in compared(rows) if task not in tuned_on]
+    tasks = pooled_families(rows, tuned_on)
     return interval([np.mean(differences(rows, task, measure)) for task in tasks])
 
 
@@ -102,14 +107,14 @@ def comparison_table(rows, tuned_on):
         lines.append(f"| {task}{star} | {len(differences(rows, task, 'accuracy'))} | {texts} |")
     cells = [pooled(rows, measure, tuned_on) for measure in MEASURES]
     texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
-    n = len(set(compared(rows)) - set(tuned_on))
+    n = len(pooled_families(rows, tuned_on))
     return "\n".join([*lines, f"| pooled over {n} families | | {texts} |"])
 
 
 def draw(rows, tuned_on, path):
     """A row for each family, hollow where it was tuned on; the pooled estimate below."""
     tasks = compared(rows)
-    n_pooled = len(set(tasks) - set(tuned_on))
+    n_pooled = len(pooled_families(rows, tuned_on))
     figure, axes = panels(len(MEASURES), 6, 0.5 * len(tasks) + 2)
     for ax, measure in zip(axes, MEASURES, strict=True):
         for place, task in enumerate(tasks):
@@ -142,7 +147,7 @@ def main(argv=None):
     path = results_file(plan_path).with_name("families.png")
     check_outputs([path], plan_path)
     tuned_on = config.tuned_on.split(",")
-    if len(set(compared(rows)) - set(tuned_on)) < 2:
+    if len(pooled_families(rows, tuned_on)) < 2:
         problem = "two families have to have two pairs of the arms clone and scaffold"
         raise UserError(f"{plan_path}: {problem}, beside {', '.join(tuned_on)}")
     print(comparison_table(rows, tuned_on))

@@ -3,7 +3,7 @@
     python -m data.experiments.forks data/experiments/forks/plan.jsonl
 
 For plans whose flags have "forks". A fork is a step at which the teacher had ways with different
-signals. There the decoding "gold" names the signal of the teacher's trace, which took one of these
+signals. There the decoding "told" names the signal of the teacher's trace, which took one of these
 ways by chance: a right signal, but often not the student's own. Elsewhere the head decides. Steps
 are compared as long as student and teacher are on one path: all steps before were right and had
 the teacher's signals. Nothing is trained; the answers are those that the grid keeps in the folder
@@ -47,33 +47,33 @@ def count_steps(records, task, split):
     """{"fork" or "elsewhere": (n, 2): of each step, is it right, does it obey}."""
     problems = prepare.rows([task], split, len(records), forks=True)
     teachers = {row["id"]: (signals, row["open"]) for row, signals in problems}
-    flags = defaultdict(list)
+    judged = defaultdict(list)
     for record in records:
         for is_fork, *of_step in compared_steps(record, *teachers[record["id"]]):
-            flags["fork" if is_fork else "elsewhere"].append(of_step)
-    return {place: np.array(of_steps) for place, of_steps in flags.items()}
+            judged["fork" if is_fork else "elsewhere"].append(of_step)
+    return {place: np.array(of_steps) for place, of_steps in judged.items()}
 
 
 def measure(rows, results):
     """{(task, arm): {name of a measure: its value, in %, for each seed}}."""
     measures = defaultdict(lambda: defaultdict(list))
     accuracy = {}
-    for row in sorted(rows, key=lambda row: row["decoding"] == "gold"):  # the others come first
+    for row in sorted(rows, key=lambda row: row["decoding"] == "told"):  # the others come first
         task, seed = row["flags"]["tasks"], row["flags"]["seed"]
         student = measures[task, row["arm"]]
         if row["decoding"] == "predicted":
             accuracy[task, row["arm"], seed] = row["accuracy"]
             student["accuracy"].append(100 * row["accuracy"])
-        if row["decoding"] == "gold":
+        if row["decoding"] == "told":
             lost = accuracy[task, row["arm"], seed] - row["accuracy"]
             student["lost when told"].append(100 * lost)
-        if row["decoding"] not in ("predicted", "gold") or row["obedience"] is None:
+        if row["decoding"] not in ("predicted", "told") or row["obedience"] is None:
             continue
         records = read_jsonl(traces_file(results, row))
         split = row["options"].get("split", "test")
-        for place, flags in count_steps(records, task, split).items():
-            is_right, obeys = flags.T
-            if row["decoding"] == "gold":
+        for place, of_steps in count_steps(records, task, split).items():
+            is_right, obeys = of_steps.T
+            if row["decoding"] == "told":
                 student[f"obeys, {place}"].append(100 * obeys.mean())
             student[f"right, {row['decoding']}, {place}"].append(100 * is_right.mean())
     return measures
@@ -86,8 +86,8 @@ COLUMNS = [  # (heading, measure)
     ("elsewhere", "obeys, elsewhere"),
     ("own signals: right steps at forks", "right, predicted, fork"),
     ("elsewhere", "right, predicted, elsewhere"),
-    ("told: right steps at forks", "right, gold, fork"),
-    ("elsewhere", "right, gold, elsewhere"),
+    ("told: right steps at forks", "right, told, fork"),
+    ("elsewhere", "right, told, elsewhere"),
 ]
 
 

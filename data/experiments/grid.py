@@ -63,6 +63,11 @@ class GridConfig(ReportConfig):
 class DecodingConfig(AnswerConfig):
     """The options of a decoding."""
 
+    signals: str = flag(
+        "predicted",
+        "the head's own, those of the test traces, these at their forks alone, or random ones",
+        choices=("predicted", "gold", "forks", "random"),
+    )
     split: str = flag("test", "of the questions", choices=("train", "val", "test"))
     lengths: tuple = flag((), "shortest and longest problem", nargs=2)
     file: str = flag("", "questions of one's own")
@@ -149,7 +154,7 @@ def find_questions(student, classifier, split="test", lengths=None, file=None):
         gold = {row["id"]: signals for row, signals in problems}
         confusion = annotate(questions, gold, classifier)[1]["confusion"]
         ceiling = float(confusion.max(1).sum() / confusion.sum())
-        if forks:  # decoding with gold signals then names one of the right ways at each fork
+        if forks:  # signals that are told are then the teacher's own: right ones at each fork
             named = [signals for _, signals in problems]
             questions, _ = annotate(questions, weight=classifier, llm=named)
     if file:

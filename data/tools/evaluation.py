@@ -193,7 +193,7 @@ def obedience(student, reasonings):
     obeyed = {}
     for (i, steps), row in zip(written.items(), annotated, strict=True):
         again = to_trace(row, student.classes).steps
-        pairs = zip(steps[:-1], again, strict=False)
+        pairs = zip(steps[:-1], again, strict=False)  # annotated, the last step may be a new one
         obeyed[i] = [step.signal == found.signal for step, found in pairs]
     return obeyed
 
