@@ -14,7 +14,7 @@ from data.algorithmic import prepare
 from data.algorithmic.check import check
 from data.algorithmic.common import write
 from data.experiments import forks, grid
-from data.experiments.plan import student_plans, traces_file
+from data.experiments.plan import student_plans
 from data.tools.batch import Reasoning
 from data.tools.checkpoint import load_student
 from data.tools.files import write_jsonl
@@ -149,6 +149,7 @@ def test_train_learns_from_forks_and_an_experiment_asks_with_them():
     pairs = prepare.rows(tasks, "test", 9, forks=True)
     assert test_rows == [row for row, _ in pairs]
     assert [row["id"] for row in questions] == [row["id"] for row in test_rows]
+    assert [row["open"] for row in questions] == [row["open"] for row in test_rows]  # to be counted
     # "gold" names the teacher's own signals, not the annotator's.
     named = [[SIGNAL_NAMES.index(step["signal"]) for step in row["steps"]] for row in questions]
     assert named == [signals for _, signals in pairs]
@@ -165,29 +166,35 @@ def test_a_file_has_no_forks_to_choose_nor_have_all_families():
 
 
 # --------------------------------------------------------------------- the report of an experiment
-def kept_answer(row, signals):
+def forked_questions(task, n):
+    """As the grid asks them: the steps have the teacher's own signals."""
+    pairs = prepare.rows([task], "test", n, forks=True)
+    return annotate([row for row, _ in pairs], llm=[signals for _, signals in pairs])[0]
+
+
+def answer_like(question):
     """The record of a student that wrote what the teacher did, under the teacher's signals."""
-    texts = row["trace"].split("\n\n")
-    named = [SIGNAL_NAMES[signal] for signal in signals]
-    steps = [
-        {"signal": name, "text": text, "verdict": ""}
-        for name, text in zip(named, texts, strict=True)
-    ]
-    return {"id": row["id"], "steps": steps, "obeyed": [True] * (len(steps) - 1)}
+    steps = [{**step, "verdict": ""} for step in question["steps"]]
+    return {"steps": steps, "obeyed": [True] * (len(steps) - 1)}
 
 
 def test_steps_are_compared_until_the_paths_part():
-    gold, open_signals = [RECALL, EXAMPLES, CONTRAST], [[RECALL], [EXAMPLES, CONTRAST], [CONTRAST]]
-    texts = [{"signal": SIGNAL_NAMES[signal], "verdict": ""} for signal in gold]
-    record = {"steps": [*texts, {}], "obeyed": [True, True, True]}
-    compared = list(forks.compared_steps(record, gold, open_signals))
-    assert compared == [(False, True, True), (True, True, True), (False, True, True)]
-    other_way = {**record, "steps": [texts[0], texts[2], texts[2], {}]}
-    assert list(forks.compared_steps(other_way, gold, open_signals))[1:] == [(True, True, True)]
-    disobeyed = {**record, "obeyed": [True, False, True]}
-    assert list(forks.compared_steps(disobeyed, gold, open_signals))[1:] == [(True, True, False)]
-    texts[0]["verdict"] = "false"
-    assert list(forks.compared_steps(record, gold, open_signals)) == [(False, False, True)]
+    steps = [{"signal": SIGNAL_NAMES[signal]} for signal in (RECALL, EXAMPLES, CONTRAST, RESPONSE)]
+    right_signals = [[RECALL], [EXAMPLES, CONTRAST], [CONTRAST], [RESPONSE]]
+    question = {"steps": steps, "open": right_signals}
+    record = answer_like(question)
+
+    def compared():
+        return list(forks.compared_steps(record, question))
+
+    assert compared() == [(False, True, True), (True, True, True), (False, True, True)]
+    record["obeyed"][1] = False
+    assert compared()[1:] == [(True, True, False)]
+    record["obeyed"][1] = True
+    record["steps"][1]["signal"] = SIGNAL_NAMES[CONTRAST]  # right, but not the teacher's way
+    assert compared()[1:] == [(True, True, True)]
+    record["steps"][0]["verdict"] = "false"
+    assert compared() == [(False, False, True)]
 
 
 def test_the_report_of_the_forks(tmp_path, capsys):
@@ -196,25 +203,27 @@ def test_the_report_of_the_forks(tmp_path, capsys):
     plan.write_text("")
     with pytest.raises(UserError, match="no student of forked traces"):
         forks.main([str(plan)])
-    problems = prepare.rows([task], "test", 20, forks=True)
+    questions = forked_questions(task, 20)
     flags = {"tasks": task, "n_train": 5, "seed": 0, "forks": True}
-    shared = {"arm": "embed", "flags": flags, "options": {}, "obedience": 1.0}
-    own = {**shared, "decoding": "predicted", "accuracy": 0.9}
-    told = {**shared, "decoding": "told", "accuracy": 0.7}
-    write_jsonl(tmp_path / "results.jsonl", [told, own])
-    records = [kept_answer(*problem) for problem in problems]
-    write_jsonl(traces_file(tmp_path / "results.jsonl", own), records)
-    for i, (record, (row, _)) in enumerate(zip(records, problems, strict=True)):
-        record["obeyed"] = [len(signals) == 1 for signals in row["open"][:-1]]
+    records = [answer_like(question) for question in questions]
+    own = forks.count_steps(records, questions)
+    for i, (record, question) in enumerate(zip(records, questions, strict=True)):
+        record["obeyed"] = [len(signals) == 1 for signals in question["open"][:-1]]
         record["steps"][0]["verdict"] = "false" if i % 2 else ""
-    write_jsonl(traces_file(tmp_path / "results.jsonl", told), records)
+    told = forks.count_steps(records, questions)
+    shared = {"arm": "embed", "flags": flags}
+    rows = [
+        {**shared, "decoding": "told", "accuracy": 0.7, "steps": told},
+        {**shared, "decoding": "predicted", "accuracy": 0.9, "steps": own},
+    ]
+    write_jsonl(tmp_path / "results.jsonl", rows)
     forks.main([str(plan)])
     last_line = capsys.readouterr().out.splitlines()[-1]
     cells = [cell.strip() for cell in last_line.strip("|").split("|")]
     # Told: every second path ends at its first step, which is wrong; the others at a fork, if any.
     n_right = 0
-    for row, _ in problems[::2]:
-        is_fork = [len(signals) > 1 for signals in row["open"][:-1]]
+    for question in questions[::2]:
+        is_fork = [len(signals) > 1 for signals in question["open"][:-1]]
         n_right += is_fork.index(True) if any(is_fork) else len(is_fork)
     share = f"{100 * n_right / (n_right + 10):.1f}"
     assert cells == f"object_counting embed 1 90.0 20.0 0.0 100.0 100.0 100.0 100.0 {share}".split()

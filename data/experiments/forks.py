@@ -6,21 +6,15 @@ For plans whose flags have "forks". A fork is a step at which the teacher had wa
 signals. There the decoding "told" names the signal of the teacher's trace, which took one of these
 ways by chance: a right signal, but often not the student's own. Elsewhere the head decides. Steps
 are compared as long as student and teacher are on one path: all steps before were right and had
-the teacher's signals. Nothing is trained; the answers are those that the grid keeps in the folder
-traces.
+the teacher's signals. The grid counts them, as "steps" in the results. Nothing is trained.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass
 
-import numpy as np
-
-from data.algorithmic import prepare
-from data.experiments.plan import read_results, results_file, traces_file
+from data.experiments.plan import read_results
 from data.experiments.report import PLAN, interval
-from data.tools.files import read_jsonl
 from data.tools.flags import UserError, parse_flags, run_program
-from scaffold import SIGNAL_NAMES
 
 
 @dataclass
@@ -28,33 +22,37 @@ class ForksConfig:
     """There is nothing to choose."""
 
 
-def compared_steps(record, gold, open_signals):
+def compared_steps(record, question):
     """Yield (is it a fork, is it right, does it obey) for each step.
 
-    record: of the kept answers. gold: the signals of the teacher's trace; open_signals: the right
-    ones at each of its steps. The last step is left out: the annotator names it for its place. A
-    step without the teacher's signal, or a wrong one, is the last that is compared.
+    record: a student's answer, as sample.evaluate keeps it. question: with the teacher's "steps",
+    and "open", the signals that were right at each of them. The last step is left out: the
+    annotator names it for its place. A step without the teacher's signal, or a wrong one, is the
+    last that is compared.
     """
-    told = zip(record["steps"], record["obeyed"] or [], gold, open_signals, strict=False)
-    for step, obeys, signal, right_signals in told:
+    obeyed = record["obeyed"] or []
+    paths = zip(record["steps"], obeyed, question["steps"], question["open"], strict=False)
+    for step, obeys, teachers_step, right_signals in paths:
         is_right = not step["verdict"]
         yield len(right_signals) > 1, is_right, obeys
-        if step["signal"] != SIGNAL_NAMES[signal] or not (is_right and obeys):
+        if step["signal"] != teachers_step["signal"] or not (is_right and obeys):
             return
 
 
-def count_steps(records, task, split):
-    """{"fork" or "elsewhere": (n, 2): of each step, is it right, does it obey}."""
-    problems = prepare.rows([task], split, len(records), forks=True)
-    teachers = {row["id"]: (signals, row["open"]) for row, signals in problems}
-    judged = defaultdict(list)
-    for record in records:
-        for is_fork, *of_step in compared_steps(record, *teachers[record["id"]]):
-            judged["fork" if is_fork else "elsewhere"].append(of_step)
-    return {place: np.array(of_steps) for place, of_steps in judged.items()}
+def count_steps(records, questions):
+    """{"fork" or "elsewhere": {"all": n, "right": n, "obeyed": n}}; of a clone, nothing."""
+    counts = {}
+    for record, question in zip(records, questions, strict=True):
+        for is_fork, is_right, obeys in compared_steps(record, question):
+            place = "fork" if is_fork else "elsewhere"
+            count = counts.setdefault(place, {"all": 0, "right": 0, "obeyed": 0})
+            count["all"] += 1
+            count["right"] += is_right
+            count["obeyed"] += obeys
+    return counts
 
 
-def measure(rows, results):
+def measure(rows):
     """{(task, arm): {name of a measure: its value, in %, for each seed}}."""
     measures = defaultdict(lambda: defaultdict(list))
     accuracy = {}
@@ -67,23 +65,18 @@ def measure(rows, results):
         if row["decoding"] == "told":
             lost = accuracy[task, row["arm"], seed] - row["accuracy"]
             student["lost when told"].append(100 * lost)
-        if row["decoding"] not in ("predicted", "told") or row["obedience"] is None:
-            continue
-        records = read_jsonl(traces_file(results, row))
-        split = row["options"].get("split", "test")
-        for place, of_steps in count_steps(records, task, split).items():
-            is_right, obeys = of_steps.T
-            if row["decoding"] == "told":
-                student[f"obeys, {place}"].append(100 * obeys.mean())
-            student[f"right, {row['decoding']}, {place}"].append(100 * is_right.mean())
+        for place, count in row.get("steps", {}).items():
+            for name in ("right", "obeyed"):
+                share = 100 * count[name] / count["all"]
+                student[f"{name}, {row['decoding']}, {place}"].append(share)
     return measures
 
 
 COLUMNS = [  # (heading, measure)
     ("accuracy", "accuracy"),
     ("lost when told", "lost when told"),
-    ("obeys at forks", "obeys, fork"),
-    ("elsewhere", "obeys, elsewhere"),
+    ("obeys at forks", "obeyed, told, fork"),
+    ("elsewhere", "obeyed, told, elsewhere"),
     ("own signals: right steps at forks", "right, predicted, fork"),
     ("elsewhere", "right, predicted, elsewhere"),
     ("told: right steps at forks", "right, told, fork"),
@@ -114,7 +107,7 @@ def main(argv=None):
     rows = [row for row in read_results(plan_path) if row["flags"].get("forks")]
     if not rows:
         raise UserError(f"{plan_path}: no student of forked traces has finished yet")
-    print(table(measure(rows, results_file(plan_path))))
+    print(table(measure(rows)))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from annotate import annotate
 from data.algorithmic import prepare
+from data.experiments.forks import count_steps
 from data.experiments.plan import (
     StudentPlan,
     command_line,
@@ -121,6 +122,8 @@ def question(student, out):
         if settings["tau"]:
             gate = {"tau": settings["tau"], **result}
             row |= {name: gate.get(name) for name in GATE_MEASURES}
+        if "open" in questions[0]:  # the teacher had forks
+            row["steps"] = count_steps(records, questions)
         yield row, records
 
 
