@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from data.tools.kv_cache import LayerCache
-from data.tools.memory import LOGITS_AT_ONCE, loss_in_chunks
+from data.tools.memory import LOGITS_AT_ONCE
 from data.tools.pretrained import fill_weights, pretrained_folder, read_config, save_weights
 from scaffold import NO_SIGNAL, SIGNALS
 
@@ -204,6 +204,8 @@ def summed_loss(head, hidden, targets, squared=False):
     hidden (B, T, C), targets (B, T). Cross-entropy, or the squared distance to the one-hot target.
     """
     if targets.numel() * head.out_features > LOGITS_AT_ONCE:
+        from data.tools.chunked_loss import loss_in_chunks  # loads torch's compiler: a second
+
         return loss_in_chunks(summed_loss, head, hidden, targets, squared)
     if not hidden.is_cuda:  # drop unsupervised positions; compiled code wants fixed shapes instead
         is_target = targets >= 0

@@ -15,6 +15,7 @@ No test, no network. What it compares, each the median over pairs (A, B, B, A, .
                                   cache, same weights, same text
     decode_full_vs_transformers   the same where no answer ends before its 150th token
     decode_vs_uncached            tokens/s against reading everything anew for every token
+    seconds_start                 seconds from the command `python sample.py "..."` to its answer
     busy_training_1, _2           CPU: ten training steps beside one or two busy cores / alone
     busy_evaluation_1, _2         the same for the answers to 256 questions
     share_training                CPU: a training step's arithmetic, without the optimizer's, as a
@@ -36,16 +37,19 @@ from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
 from annotate import annotate  # noqa: E402
 from data.algorithmic import prepare  # noqa: E402
 from data.tools import parallel, workers  # noqa: E402
+from data.tools.checkpoint import Student, save_checkpoint  # noqa: E402
 from data.tools.flags import flag, parse_flags  # noqa: E402
 from data.tools.machine import flops_utilisation, gpu_peaks, pick_device  # noqa: E402
 from data.tools.optimizers import make_optimizers, set_learning_rates  # noqa: E402
@@ -470,6 +474,19 @@ class Benchmark:
         parts = workers.side_by_side(answer, range(0, len(questions), 64))
         return [reasoning for part in parts for reasoning in part]
 
+    def measure_start(self):
+        """The seconds of `python sample.py "..."`, all that it imports and reads included."""
+        with TemporaryDirectory() as folder:
+            ckpt = Path(folder) / "ckpt.pt"
+            student = Student(self.student, self.tokenizer, None, "scaffold", 7, set(), 0.0)
+            save_checkpoint(ckpt, student, TrainConfig(), training={})
+            command = [sys.executable, ROOT / "sample.py", self.val_traces[0].question]
+
+            def answer(i):
+                subprocess.run([*command, "--ckpt", ckpt], check=True, stdout=subprocess.DEVNULL)
+
+            self.ratios["seconds_start"], _, _ = paired(answer, do_nothing, pairs=5)
+
     def measure_beside_others(self):
         """What other programs cost: a fair share of the cores would make one cost 1.5 times."""
         questions = [t.question for t in self.val_traces]
@@ -643,6 +660,7 @@ def main(argv=None):
     threads, version = torch.get_num_threads(), torch.__version__
     device = f"{benchmark.device} ({benchmark.why})"
     print(f"device: {device}, {threads} threads, torch {version}{skipped}")
+    benchmark.measure_start()
     benchmark.measure_decoding()  # against programs that know no workers
     workers.start_workers(benchmark.device)
     benchmark.measure_training()

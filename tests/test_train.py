@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +34,8 @@ from scaffold import (
     Step,
     keyword_signal,
 )
+
+ROOT = Path(__file__).parent.parent
 
 
 # ---------------------------------------------------------------------------------------- training
@@ -279,6 +284,22 @@ def test_one_question_interactive_and_side_by_side(trained, capsys, monkeypatch)
     out = capsys.readouterr().out.splitlines()
     assert len(out) > 3
     assert all(" | " in line for line in out)
+
+
+ASK = """
+import sys
+from pathlib import Path
+import sample
+sample.main(sys.argv[1:])
+not_needed = {"datasets", "huggingface_hub", "matplotlib", "torch._dynamo"}
+print(*not_needed & set(sys.modules), file=sys.stderr)
+"""
+
+
+def test_a_question_waits_for_no_import_that_it_does_not_need(trained):
+    command = [sys.executable, "-c", ASK, "Is Ada honest?", "--ckpt", str(trained / "ckpt.pt")]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout and not process.stderr.strip()
 
 
 # -------------------------------------------------------------------------------------- annotation

@@ -8,7 +8,6 @@ These are estimates from shapes, about a tenth too low; 1 GB is left for CUDA it
 from types import SimpleNamespace
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from data.tools import workers
 
@@ -22,23 +21,6 @@ MODELS = {
     "Llama-3.2-1B": (16, 32, 8, 2048, 8192, 64, 128256, True),
 }
 CARDS = (8, 16, 24, 80)  # GB
-
-
-@torch.compiler.disable  # how many positions are supervised changes from batch to batch
-def loss_in_chunks(loss, head, hidden, targets, squared):
-    """loss(head, hidden, targets, squared) where so many logits would not fit into the memory.
-
-    Those of a chunk of supervised positions are made, summed up and dropped; its gradient makes
-    them anew.
-    """
-    is_target = targets >= 0
-    size = max(1, LOGITS_AT_ONCE // head.out_features)
-    chunks = zip(hidden[is_target].split(size), targets[is_target].split(size), strict=True)
-    losses = [
-        checkpoint(loss, head, states, some, squared, use_reentrant=False)
-        for states, some in chunks
-    ]
-    return sum(losses)
 
 
 def needed(c, length, batch_size, recompute, weights):
