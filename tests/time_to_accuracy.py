@@ -59,9 +59,9 @@ class AccuracyConfig:
     n_val: int = flag(100, "validation questions of each family", low=1)
     ours_steps: int = flag(2000, "steps of our schedule", low=ASKS)
     ours_lr: float = flag(0.01, "peak rate of our Muon; that of our AdamW is 0.3 times as high")
-    gpt2_steps: int = flag(5000, "steps of GPT-2's schedule", low=ASKS)
+    gpt2_steps: int = flag(5800, "steps of GPT-2's schedule", low=ASKS)
     gpt2_lr: float = flag(0.002, "peak rate of GPT-2's AdamW")
-    trainer_steps: int = flag(2600, "steps of the Trainer's schedule", low=ASKS)
+    trainer_steps: int = flag(3600, "steps of the Trainer's schedule", low=ASKS)
     trainer_lr: float = flag(0.0005, "peak rate of the Trainer's AdamW")
     device: str = flag("auto", "where to compute", choices=("auto", "cuda", "mps", "cpu"))
 
