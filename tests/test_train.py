@@ -288,7 +288,6 @@ def test_one_question_interactive_and_side_by_side(trained, capsys, monkeypatch)
 
 ASK = """
 import sys
-from pathlib import Path
 import sample
 sample.main(sys.argv[1:])
 not_needed = {"datasets", "huggingface_hub", "matplotlib", "torch._dynamo"}
