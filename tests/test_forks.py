@@ -13,8 +13,8 @@ from annotate import annotate
 from data.algorithmic import prepare
 from data.algorithmic.check import check
 from data.algorithmic.common import write
-from data.experiments import forks, grid
-from data.experiments.plan import student_plans
+from data.experiments import forks, grid, rescore
+from data.experiments.plan import StudentPlan, read_results, student_plans, traces_file
 from data.tools.batch import Reasoning
 from data.tools.checkpoint import load_student
 from data.tools.files import write_jsonl
@@ -195,6 +195,19 @@ def test_steps_are_compared_until_the_paths_part():
     assert compared()[1:] == [(True, True, True)]
     record["steps"][0]["verdict"] = "false"
     assert compared() == [(False, False, True)]
+
+
+def test_the_grid_counts_the_steps_and_judging_again_counts_them_anew(trained, tmp_path):
+    flags = {"tasks": "object_counting", "n_train": 30, "seed": 0, "forks": True}
+    decodings = {"told": {"split": "val", "signals": "forks"}}
+    ((row, records),) = grid.question(StudentPlan("a", flags, 5, decodings), trained)
+    n_compared = {place: count["all"] for place, count in row["steps"].items()}
+    assert sum(n_compared.values()) >= 5  # the first step of each answer, at least
+    plan, results = tmp_path / "plan.jsonl", tmp_path / "results.jsonl"
+    write_jsonl(results, [{**row, "steps": {}}])
+    write_jsonl(traces_file(results, row), records)
+    rescore.main([str(plan)])
+    assert read_results(plan)[0]["steps"] == row["steps"]
 
 
 def test_the_report_of_the_forks(tmp_path, capsys):

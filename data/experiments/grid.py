@@ -165,6 +165,13 @@ def find_questions(student, classifier, split="test", lengths=None, file=None):
     return questions, ceiling
 
 
+def questions_of(row):
+    """What the student of a row of the results was asked."""
+    student = StudentPlan(row["arm"], row["flags"], row["questions"], {})
+    choice, _ = read_options(row["options"])
+    return find_questions(student, None, **choice)[0]
+
+
 def missing_students(lines, rows):
     """The students of a plan, with the decodings that no row of the results is of.
 

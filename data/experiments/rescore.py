@@ -3,11 +3,14 @@
     python -m data.experiments.rescore data/experiments/plan.jsonl
 
 Nothing is trained or decoded: the grid keeps every answer in the folder traces beside the plan.
-Accuracy and erroneous paths in results.jsonl are made anew where a row's answers are there.
+Accuracy, erroneous paths and the steps at forks are made anew in results.jsonl where a row's
+answers are there.
 """
 
 from dataclasses import dataclass
 
+from data.experiments.forks import count_steps
+from data.experiments.grid import questions_of
 from data.experiments.plan import read_results, results_file, traces_file
 from data.experiments.report import PLAN
 from data.tools.evaluation import judge_record, score
@@ -30,6 +33,8 @@ def rescore(row, path):
         if row[name] != scores[name]:
             print(f"{path.name}: {name} {row[name]} -> {scores[name]}")
             row[name] = scores[name]
+    if "steps" in row:
+        row["steps"] = count_steps(records, questions_of(row))
 
 
 def main(argv=None):
