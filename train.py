@@ -116,7 +116,7 @@ class TrainConfig:
     width: int = flag(0, "channels, a multiple of 32; 0: 32 * depth", high=8192)
     block_size: int = flag(1024, "longest trace in tokens; longer ones drop", low=8, high=10**6)
     # ---- optimization
-    max_steps: int = flag(3000, "optimizer steps", low=1)
+    max_steps: int = flag(3500, "optimizer steps", low=1)
     epochs: float = flag(0.0, "passes over the traces, in place of --max_steps; 0: off")
     first_tasks: str = flag(
         "web_of_lies,object_counting", "tasks to learn first: they teach to copy names"

@@ -160,4 +160,6 @@ def read_question(question):
     return Checker(symbols, stacks)
 
 
-FAMILY = Family("dyck_languages", make, read_question, (2, 70), draw_length=draw_length)
+FAMILY = Family(
+    "dyck_languages", make, read_question, (2, 70), train_share=1.5, draw_length=draw_length
+)

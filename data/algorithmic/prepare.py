@@ -57,7 +57,7 @@ FAMILY_NAMES = [
 FAMILIES = {name: import_module(f"data.algorithmic.{name}").FAMILY for name in FAMILY_NAMES}
 FORKED = [name for name, family in FAMILIES.items() if family.has_forks]
 # Those that two cores learn within the default run.
-DEFAULT_TASKS = "web_of_lies,boolean_expressions,object_counting"
+DEFAULT_TASKS = "web_of_lies,boolean_expressions,dyck_languages,object_counting"
 
 
 def split_of(question):
