@@ -121,7 +121,7 @@ class TrainConfig:
     first_tasks: str = flag(
         "web_of_lies,object_counting", "tasks to learn first: they teach to copy names"
     )
-    first_share: float = flag(0.15, "share of the run that sees only --first_tasks", high=1.0)
+    first_share: float = flag(0.1, "share of the run that sees only --first_tasks", high=1.0)
     minutes: float = flag(0.0, "train for so many minutes instead of --max_steps; 0: off")
     batch_size: int = flag(8, "traces in a micro-batch; more need more memory", low=1)
     accumulate: int = flag(1, "micro-batches in a step: larger batches, same memory", low=1)

@@ -161,5 +161,5 @@ def read_question(question):
 
 
 FAMILY = Family(
-    "dyck_languages", make, read_question, (2, 70), train_share=1.5, draw_length=draw_length
+    "dyck_languages", make, read_question, (2, 70), train_share=2.0, draw_length=draw_length
 )
