@@ -17,6 +17,7 @@ TASKS = list(prepare.FAMILIES)
 TEACHERS = [(task, False) for task in TASKS]  # and those that choose at forks
 TEACHERS += [(task, True) for task in TASKS if prepare.FAMILIES[task].has_forks]
 CASES = json.loads(Path(__file__).with_name("checker_cases.json").read_text(encoding="utf-8"))
+JUDGED = Path(__file__).with_name("judged_traces.jsonl").read_text(encoding="utf-8").splitlines()
 LONGER = {
     "web_of_lies": (7, 9),
     "navigate": (9, 14),
@@ -621,6 +622,28 @@ def test_sneaky_traces_are_refused_and_other_words_accepted(task):
     assert all(accepted(case["right"]))
     assert len(case["wrong_but_accepted"]) <= 0.15 * len(case["wrong"])
     assert len(case["right_but_refused"]) <= 0.2 * len(case["right"] + case["right_but_refused"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_reader_and_the_checker_agree_on_what_students_write(task):
+    """Traces of weak students, judged by a reader who did not know the checker.
+
+    Once a step is wrong it is open how to read those that build on it. So steps are compared up to
+    the first one that either of the two refuses.
+    """
+    n_steps = n_alike = 0
+    for row in map(json.loads, JUDGED):
+        if row["task"] != task:
+            continue
+        verdicts = check.check(row["question"], row["steps"])
+        refused = {i for i, verdict in enumerate(verdicts) if verdict}
+        wrong = set(row["wrong"])
+        assert refused or not wrong  # no wrong trace is accepted
+        end = min(refused | wrong | {len(verdicts) - 1}) + 1
+        n_steps += end
+        n_alike += sum((i in refused) == (i in wrong) for i in range(end))
+    print(f"{task}: {n_alike} of {n_steps} steps")
+    assert n_alike >= 0.97 * n_steps
 
 
 def test_task_of():
