@@ -17,7 +17,8 @@ TASKS = list(prepare.FAMILIES)
 TEACHERS = [(task, False) for task in TASKS]  # and those that choose at forks
 TEACHERS += [(task, True) for task in TASKS if prepare.FAMILIES[task].has_forks]
 CASES = json.loads(Path(__file__).with_name("checker_cases.json").read_text(encoding="utf-8"))
-JUDGED = Path(__file__).with_name("judged_traces.jsonl").read_text(encoding="utf-8").splitlines()
+READER_FILE = Path(__file__).with_name("reader_traces.jsonl")  # by readers who knew no checker
+READER_TRACES = [json.loads(line) for line in READER_FILE.read_text(encoding="utf-8").splitlines()]
 LONGER = {
     "web_of_lies": (7, 9),
     "navigate": (9, 14),
@@ -624,26 +625,46 @@ def test_sneaky_traces_are_refused_and_other_words_accepted(task):
     assert len(case["right_but_refused"]) <= 0.2 * len(case["right"] + case["right_but_refused"])
 
 
+def of_a_reader(kind, task):
+    return [row for row in READER_TRACES if row["kind"] == kind and row["task"] == task]
+
+
+def refused_steps(row):
+    verdicts = check.check(row["question"], row["steps"])
+    return {i for i, verdict in enumerate(verdicts) if verdict}
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_reader_and_the_checker_agree_on_what_students_write(task):
-    """Traces of weak students, judged by a reader who did not know the checker.
+    """Once a step is wrong, it is open how to read those that build on it.
 
-    Once a step is wrong it is open how to read those that build on it. So steps are compared up to
-    the first one that either of the two refuses.
+    So steps are compared up to the first one that either of the two refuses.
     """
     n_steps = n_alike = 0
-    for row in map(json.loads, JUDGED):
-        if row["task"] != task:
-            continue
-        verdicts = check.check(row["question"], row["steps"])
-        refused = {i for i, verdict in enumerate(verdicts) if verdict}
-        wrong = set(row["wrong"])
+    for row in of_a_reader("student", task):
+        refused, wrong = refused_steps(row), set(row["wrong"])
         assert refused or not wrong  # no wrong trace is accepted
-        end = min(refused | wrong | {len(verdicts) - 1}) + 1
+        end = min(refused | wrong | {len(row["steps"]) - 1}) + 1
         n_steps += end
         n_alike += sum((i in refused) == (i in wrong) for i in range(end))
-    print(f"{task}: {n_alike} of {n_steps} steps")
-    assert n_alike >= 0.97 * n_steps
+    print(f"{task}: {n_alike} of {n_steps} steps alike")
+    assert n_steps >= 100 and n_alike >= 0.97 * n_steps
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_reader_wrote_to_deceive_is_refused(task):
+    rows = of_a_reader("sneaky", task)
+    n_refused = sum(bool(refused_steps(row)) for row in rows)
+    print(f"{task}: {n_refused} of {len(rows)} sneaky traces refused")
+    assert n_refused >= 0.85 * len(rows) > 0
+
+
+def test_other_words_for_a_step_are_seldom_accepted():
+    """The checkers read the teacher's wording. This holds what they accept beside it."""
+    rows = [row for row in READER_TRACES if row["kind"] == "reworded"]
+    n_accepted = sum(not refused_steps(row) for row in rows)
+    print(f"{n_accepted} of {len(rows)} rewordings accepted")
+    assert n_accepted >= 0.29 * len(rows)
 
 
 def test_task_of():
