@@ -659,8 +659,8 @@ def test_what_a_reader_wrote_to_deceive_is_refused(task):
     assert n_refused >= 0.85 * len(rows) > 0
 
 
-def test_other_words_for_a_step_are_seldom_accepted():
-    """The checkers read the teacher's wording. This holds what they accept beside it."""
+def test_some_other_words_for_a_step_are_accepted():
+    """Few: the checkers read the teacher's wording. Let them not become fewer."""
     rows = [row for row in READER_TRACES if row["kind"] == "reworded"]
     n_accepted = sum(not refused_steps(row) for row in rows)
     print(f"{n_accepted} of {len(rows)} rewordings accepted")

@@ -199,6 +199,12 @@ def test_the_files_hold_the_rows_and_their_gold_signals(tmp_path, capsys):
     assert [(g["id"], g["signals"]) for g in gold] == [(row["id"], s) for row, s in pairs]
 
 
+def test_families_have_their_shares_of_the_training_rows():
+    tasks = prepare.DEFAULT_TASKS.split(",")
+    counts = Counter(row["task"] for row, _ in prepare.rows(tasks, "train", 475))
+    assert [counts[task] for task in tasks] == [75, 100, 200, 100]
+
+
 def test_all_is_every_family(tmp_path):
     """In prepare, in train.py, and of a file."""
     prepare.main(f"--tasks all --n_train 20 --n_val 0 --n_test 0 --out_dir {tmp_path}".split())

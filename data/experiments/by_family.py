@@ -114,6 +114,7 @@ def comparison_table(rows, tuned_on):
 def draw(rows, tuned_on, path):
     """A row for each family, hollow where it was tuned on; the pooled estimate below."""
     tasks = compared(rows)
+    names = [f"{task} ({len(differences(rows, task, 'accuracy'))} seeds)" for task in tasks]
     n_pooled = len(pooled_families(rows, tuned_on))
     figure, axes = panels(len(MEASURES), 6, 0.5 * len(tasks) + 2)
     for ax, measure in zip(axes, MEASURES, strict=True):
@@ -126,7 +127,7 @@ def draw(rows, tuned_on, path):
         style = {"color": "black", "capsize": 5, "markersize": 11, "linewidth": 2}
         ax.errorbar(mean, len(tasks), xerr=half, fmt="D", **style)
         ax.axvline(0, color="0.4", linewidth=1)
-        ax.set_yticks(range(len(tasks) + 1), [*tasks, f"pooled over {n_pooled}"])
+        ax.set_yticks(range(len(tasks) + 1), [*names, f"pooled over {n_pooled}"])
         ax.invert_yaxis()
         ax.grid(axis="x", alpha=0.3)
         better = {"accuracy": "right", "erroneous_paths": "left"}[measure]
