@@ -527,8 +527,10 @@ def family_rows(task, clones, scaffolds, n_train=400):
     rows = []
     for arm, values in (("clone", clones), ("scaffold", scaffolds)):
         for seed, value in enumerate(values):
-            flags = {"tasks": task, "n_train": n_train, "seed": seed}
+            flags = {"tasks": task, "n_train": n_train, "seed": seed, "max_steps": 150}
             measures = {"accuracy": value, "erroneous_paths": 1 - value}
+            signals = (0.6, 0.8) if arm == "scaffold" else (None, 0.8)
+            measures |= dict(zip(("signal_accuracy", "signal_ceiling"), signals, strict=True))
             rows.append({"arm": arm, "decoding": "predicted", "flags": flags, **measures})
     return rows
 
@@ -567,7 +569,7 @@ def test_families_are_printed_and_drawn(tmp_path, capsys):
     write_rows(tmp_path / "results.jsonl", rows)
     by_family.main([str(plan)])
     printed = capsys.readouterr().out
-    assert "| navigate | 2 | +10.0 ±127.1 | -10.0 ±127.1 |" in printed
+    assert "| navigate | 2 | +10.0 ±127.1 | -10.0 ±127.1 | 3 | 75 |" in printed
     assert "| pooled over 2 families | | +5.0 " in printed
     assert (tmp_path / "families.png").read_bytes()[:4] == b"\x89PNG"
     write_rows(tmp_path / "results.jsonl", [r for r in rows if r["arm"] == "clone"])

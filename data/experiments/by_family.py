@@ -18,6 +18,7 @@ from data.experiments.report import PLAN, by_size, interval
 from data.tools.figures import panels
 from data.tools.files import check_outputs
 from data.tools.flags import UserError, flag, parse_flags, run_program
+from train import TrainConfig
 
 MEASURES = ["accuracy", "erroneous_paths"]
 
@@ -97,18 +98,43 @@ def pooled(rows, measure, tuned_on):
     return interval([np.mean(differences(rows, task, measure)) for task in tasks])
 
 
+def passes(rows, task):
+    """How often training saw each trace of a family."""
+    flags = next(row["flags"] for row in rows if row["flags"]["tasks"] == task)
+    batch_size = flags.get("batch_size", TrainConfig.batch_size)
+    return flags["max_steps"] * batch_size / flags["n_train"]
+
+
+def signals_learned(rows, task):
+    """The scaffolds' signal accuracy as a share of its ceiling: the mean over the seeds."""
+    scaffolds = [
+        row
+        for row in rows
+        if (row["flags"]["tasks"], row["arm"], row["decoding"]) == (task, "scaffold", "predicted")
+    ]
+    return np.mean([row["signal_accuracy"] / row["signal_ceiling"] for row in scaffolds])
+
+
 def comparison_table(rows, tuned_on):
-    """Markdown: scaffold - clone in points with its 95% interval, by family and pooled."""
-    lines = ["| family | seeds | accuracy | erroneous paths |", "|---|---|---|---|"]
+    """Markdown: scaffold - clone in points with its 95% interval, by family and pooled.
+
+    Beside it, what may explain it: the passes over the traces, and how good the signals are.
+    """
+    lines = [
+        "| family | seeds | accuracy | erroneous paths | passes | signals, % of the ceiling |",
+        "|---|---|---|---|---|---|",
+    ]
     for task in compared(rows):
         cells = [interval(differences(rows, task, measure)) for measure in MEASURES]
         texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
         star = " (tuned on, not pooled)" if task in tuned_on else ""
-        lines.append(f"| {task}{star} | {len(differences(rows, task, 'accuracy'))} | {texts} |")
+        n_seeds = len(differences(rows, task, "accuracy"))
+        learned = f"{passes(rows, task):.0f} | {100 * signals_learned(rows, task):.0f}"
+        lines.append(f"| {task}{star} | {n_seeds} | {texts} | {learned} |")
     cells = [pooled(rows, measure, tuned_on) for measure in MEASURES]
     texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
     n = len(pooled_families(rows, tuned_on))
-    return "\n".join([*lines, f"| pooled over {n} families | | {texts} |"])
+    return "\n".join([*lines, f"| pooled over {n} families | | {texts} | | |"])
 
 
 def draw(rows, tuned_on, path):
