@@ -23,7 +23,12 @@ import torch
 from data.tools import evaluation
 from data.tools.batch import Batch, Reasoning, collect
 from data.tools.checkpoint import load_student
-from data.tools.display import show_reasoning, side_by_side, signal_named
+from data.tools.display import (
+    show_reasoning,
+    side_by_side,
+    signal_named,
+    warn_of_unread_words,
+)
 from data.tools.evaluation import annotated_traces, report, task_name
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
@@ -415,6 +420,7 @@ def main(argv=None):
     for q in iter(ask_question, "") if question is None else [question]:
         if not q.strip():
             raise UserError("the question is empty")
+        warn_of_unread_words(q, students[0].tokenizer)
         reasonings = [ask(student, [q], [flow], **options)[0] for student in students]
         if config.compare:
             print(side_by_side(paths, students, reasonings, q))

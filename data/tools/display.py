@@ -1,6 +1,7 @@
 """Examples and what a student wrote, for the terminal; and signals as a user names them."""
 
 import itertools
+import re
 import shutil
 import textwrap
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from data.tools.evaluation import judge
 from data.tools.flags import UserError
 from data.tools.terminal import paint, printable
-from scaffold import END, NO_SIGNAL, SIGNAL_NAMES, SIGNALS, signal_of
+from scaffold import END, NO_SIGNAL, PIECES, SIGNAL_NAMES, SIGNALS, signal_of
 
 
 def show(example, tokenizer):
@@ -28,6 +29,25 @@ def show(example, tokenizer):
             opened = signal_of(opens)
             parts.append("\n" + paint(f"[{opened.name}]", opened.color))
     return "".join(parts)
+
+
+def unread_words(question, tokenizer):
+    """Words of a question that a vocabulary built from the training traces lacks: a list.
+
+    A student spells them in bytes, and has not learned to copy them.
+    """
+    if not isinstance(tokenizer.pieces, list):  # a published vocabulary, of parts of words
+        return []
+    pieces = dict.fromkeys(re.findall(PIECES, " " + question))
+    known = set(tokenizer.pieces)
+    unread = [p for p in pieces if p not in known and len(p) > 1]
+    return [p.strip() for p in unread if p.strip().isalpha()]
+
+
+def warn_of_unread_words(question, tokenizer):
+    words = unread_words(question, tokenizer)
+    if words:
+        print(paint(printable(f"never read in training: {', '.join(words)}"), 91))
 
 
 def show_reasoning(reasoning, question, width=0):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from data.algorithmic import prepare
 from data.tools.batch import collect
+from data.tools.display import unread_words
 from data.tools.evaluation import judge, task_name
 from data.tools.files import read_jsonl
 from data.tools.report_page import fill, palette
@@ -65,4 +66,5 @@ def live_steps(student, question, flow, decode, how):
             "text": texts[-1],
             "verdict": verdicts[len(texts) - 1] if verdicts else None,
         }
-    yield {"finished": reasoning.finished, "answer": reasoning.answer}
+    unread = unread_words(question, tokenizer)
+    yield {"finished": reasoning.finished, "answer": reasoning.answer, "unread": unread}
