@@ -45,6 +45,7 @@ def unread_words(question, tokenizer):
 
 
 def warn_of_unread_words(question, tokenizer):
+    """Print the `unread_words` of a question, if any: expect little of the answer."""
     words = unread_words(question, tokenizer)
     if words:
         print(paint(printable(f"never read in training: {', '.join(words)}"), 91))
