@@ -27,7 +27,7 @@ from data.tools.display import (
     show_reasoning,
     side_by_side,
     signal_named,
-    warn_of_unread_words,
+    warn_of_unknown_words,
 )
 from data.tools.evaluation import annotated_traces, report, task_name
 from data.tools.files import check_outputs, write_jsonl
@@ -420,7 +420,7 @@ def main(argv=None):
     for q in iter(ask_question, "") if question is None else [question]:
         if not q.strip():
             raise UserError("the question is empty")
-        warn_of_unread_words(q, students[0].tokenizer)
+        warn_of_unknown_words(q, students[0].tokenizer)
         reasonings = [ask(student, [q], [flow], **options)[0] for student in students]
         if config.compare:
             print(side_by_side(paths, students, reasonings, q))

@@ -25,7 +25,7 @@ from data.algorithmic import prepare
 from data.benchmarks import prepare as benchmarks
 from data.experiments import grid
 from data.tools.checkpoint import load_student
-from data.tools.display import unread_words
+from data.tools.display import unknown_words
 from data.tools.files import read_jsonl
 from data.tools.flags import run_program
 from scaffold import SIGNALS
@@ -827,7 +827,7 @@ def check_prompt(prompt, flags, tokenizer, capsys):
         assert "empty" in refused(sample.main, argv, capsys)
     elif len(prompt) < 1000:
         out = accepted(sample.main, argv, capsys)
-        assert ("never read in training" in out) == bool(unread_words(prompt, tokenizer))
+        assert ("not in the vocabulary" in out) == bool(unknown_words(prompt, tokenizer))
     elif len(tokenizer.encode(prompt)) > 1020:
         assert "shorten" in refused(sample.main, argv, capsys)
 

@@ -10,7 +10,7 @@ import torch
 import sample
 from data.algorithmic import prepare
 from data.tools.batch import Reasoning
-from data.tools.display import unread_words
+from data.tools.display import unknown_words
 from data.tools.evaluation import annotated_traces
 from data.tools.flags import UserError
 from model import GPT, gpt_config
@@ -100,11 +100,11 @@ def test_context_steps_are_read_but_not_learned():
 def test_words_that_are_spelt_in_bytes_are_named():
     question = "Does Zoë lie? Ana, Zoë and Nanabah say that Ana lies (Ana) 12 times."
     tokenizer = Tokenizer([" Does", " lie", " Ana", " and", " say", " that", " lies", " times"])
-    unread = unread_words(question, tokenizer)
-    assert unread == ["Zoë", "Nanabah", "Ana"]  # each once; "(Ana" has no space in front
+    unknown = unknown_words(question, tokenizer)
+    assert unknown == ["Zoë", "Nanabah", "Ana"]  # each once; "(Ana" has no space in front
     for word, n_tokens in (("Zoë", 5), ("Nanabah", 8), ("Ana", 1)):
         assert len(tokenizer.encode(word)) == n_tokens
-    assert unread_words("Ana lies", tokenizer) == []
+    assert unknown_words("Ana lies", tokenizer) == []
 
 
 def test_only_the_last_stage_ends(tokenizer):

@@ -31,24 +31,24 @@ def show(example, tokenizer):
     return "".join(parts)
 
 
-def unread_words(question, tokenizer):
+def unknown_words(question, tokenizer):
     """Words of a question that a vocabulary built from the training traces lacks: a list.
 
-    A student spells them in bytes, and has not learned to copy them.
+    They are spelt in bytes. A student that seldom met such words cannot copy them.
     """
     if not isinstance(tokenizer.pieces, list):  # a published vocabulary, of parts of words
         return []
     pieces = dict.fromkeys(re.findall(PIECES, " " + question))
     known = set(tokenizer.pieces)
-    unread = [p for p in pieces if p not in known and len(p) > 1]
-    return [p.strip() for p in unread if p.strip().isalpha()]
+    unknown = [p for p in pieces if p not in known and len(p) > 1]
+    return [p.strip() for p in unknown if p.strip().isalpha()]
 
 
-def warn_of_unread_words(question, tokenizer):
-    """Print the `unread_words` of a question, if any: expect little of the answer."""
-    words = unread_words(question, tokenizer)
+def warn_of_unknown_words(question, tokenizer):
+    """Print the `unknown_words` of a question, if any: expect little of the answer."""
+    words = unknown_words(question, tokenizer)
     if words:
-        print(paint(printable(f"never read in training: {', '.join(words)}"), 91))
+        print(paint(printable(f"not in the vocabulary: {', '.join(words)}"), 91))
 
 
 def show_reasoning(reasoning, question, width=0):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data.algorithmic import prepare
 from data.tools.batch import collect
-from data.tools.display import unread_words
+from data.tools.display import unknown_words
 from data.tools.evaluation import judge, task_name
 from data.tools.files import read_jsonl
 from data.tools.report_page import fill, palette
@@ -66,5 +66,5 @@ def live_steps(student, question, flow, decode, how):
             "text": texts[-1],
             "verdict": verdicts[len(texts) - 1] if verdicts else None,
         }
-    unread = unread_words(question, tokenizer)
-    yield {"finished": reasoning.finished, "answer": reasoning.answer, "unread": unread}
+    unknown = unknown_words(question, tokenizer)
+    yield {"finished": reasoning.finished, "answer": reasoning.answer, "unknown": unknown}
