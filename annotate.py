@@ -10,7 +10,7 @@ Stage one: a step that opens with a listed keyword gets the keyword's signal. St
 model keeps or corrects these and names the other steps (--labeler llm); or, without any API, a
 bag-of-words classifier names the others. It learns from the steps with a keyword, their keyword
 removed. With --teach the chat model writes the traces, too. Every reply is kept in
-OUTPUT.replies.jsonl; the same command then asks for the rest.
+OUTPUT.replies.jsonl: the same command, run again, asks only for the rest.
 """
 
 import re
@@ -25,14 +25,12 @@ import torch.nn.functional as F
 
 from data.tools.annotation_report import describe, print_warnings
 from data.tools.chat import ChatConfig
-from data.tools.chat_teacher import llm_signals, teach
+from data.tools.chat_teacher import NONE, llm_signals, teach
 from data.tools.figures import draw_annotation
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 from data.tools.traces import load_gold, load_questions, load_traces
 from scaffold import REASONING, RESPONSE, SIGNAL_NAMES, SIGNALS, keyword_signal, steps_of
-
-NONE = -1  # in place of a signal: nobody has named one
 
 
 @dataclass
@@ -260,6 +258,8 @@ def check_flags(config, figure):
     field = config.trace_field
     if field in ("question", "answer", "line") or "|" in field:
         raise UserError(f"--trace_field {field}: cannot hold the trace; name the field that does")
+    if config.gold and config.labeler == "llm":
+        raise UserError("--gold scores keywords and classifier: leave out --labeler llm")
     if config.teach or config.labeler == "llm":
         config.check_endpoint()
 

@@ -41,8 +41,8 @@ class GPTConfig:
     qk_norm: bool = True
     qkv_bias: bool = False
     tied: bool = True  # the LM head shares the weights of the token embedding
-    # sqrt(n_embd) as in Gemma: the embeddings are small, as the LM head needs its weights to be,
-    # and this brings the states that they begin to a variance of 1.
+    # sqrt(n_embd) as in Gemma: the LM head, which shares the embedding, needs small weights; this
+    # scales the first hidden states to a variance of 1.
     embed_scale: float = 128**0.5  # Llama: 1
     n_signals: int = len(SIGNALS)  # classes of the signal head
     conditioning: str = "embed"  # or "input", "token", "none": see above
@@ -85,8 +85,8 @@ def rope_frequencies(c):
     """Radians by which each pair of channels of a head turns per position (hs / 2,).
 
     Llama 3.1 was trained on short texts first. For long ones its rope_scaling (factor, low, high,
-    positions) slows what turns less than `low` times in the short texts' positions by the factor,
-    leaves what turns more than `high` times, and goes over from one to the other in between.
+    positions) divides by the factor the frequencies that turn less than `low` times in the short
+    texts' positions, keeps those that turn more than `high` times, and interpolates in between.
     """
     frequencies = c.rope_base ** (-torch.arange(0, c.head_size, 2) / c.head_size)
     if not c.rope_scaling:
@@ -190,7 +190,7 @@ class Block(nn.Module):
         self.mlp = SwiGLU(c)
 
     def forward(self, x, previous, cos, sin, write=None):
-        """x (B, T, C) and the convolution's inputs before it. Returns x, and both joined."""
+        """x (B, T, C) and the convolution's inputs before it. Returns x, and all these inputs."""
         h, joined = self.conv(self.attn_norm(x), previous)
         x = x + self.attn(h, cos, sin, write)
         x = x + self.mlp(self.mlp_norm(x))
@@ -262,7 +262,7 @@ class GPT(nn.Module):
         return torch.where(idx == self.config.step_id, signals, shifted)
 
     def embed_tokens(self, idx, input_signals=None):
-        """Embeddings (B, T, C) of idx (B, T), with its signals where the form wants them there."""
+        """Embeddings (B, T, C) of idx (B, T), plus those of signals with "input" and "token"."""
         x = self.embed(idx)
         conditioning = self.config.conditioning
         if input_signals is not None and conditioning in ("input", "token"):

@@ -6,8 +6,8 @@
     python sample.py "..." --compare out/ckpt.pt clone/ckpt.pt
 
 `generate` is the method as simple as it can be. `decode` does the same for a batch with a cache.
-`reason` calls it, once more for each pruned stage; `search` calls that for several flows of
-signals; `evaluate` asks many questions.
+`reason` calls `decode`, once more for each pruned stage; `search` calls `reason` for several flows
+of signals; `evaluate` asks many questions.
 """
 
 import dataclasses
@@ -212,8 +212,8 @@ def search(model, tokenizer, questions, k, choose="vote", method="scaffold", **o
     for _ in range(k):
         todo = [i for i, heap in enumerate(heaps) if heap]
         flows = [heapq.heappop(heaps[i])[1] for i in todo]
-        asked = [questions[i] for i in todo]
-        found = reason(model, tokenizer, asked, method, flows, **options)
+        waiting = [questions[i] for i in todo]
+        found = reason(model, tokenizer, waiting, method, flows, **options)
         for i, flow, reasoning in zip(todo, flows, found, strict=True):
             tries[i].append(reasoning)
             if method == "scaffold":
@@ -267,7 +267,7 @@ def evaluate(
     signals: the head's own ("predicted"), those of the row's annotated trace ("gold", an oracle),
     these at the forks of a row alone ("forks": rows of prepare.rows with forks; elsewhere the head
     decides), or "random" ones. k and choose: see `search`. compile: use CUDA graphs where there is
-    CUDA. options: the fields of Decoding. Raises UserError for signals that there are none of.
+    CUDA. options: the fields of Decoding. Raises UserError where there are no such signals.
     """
     method, device = student.method, student.model.lm_head.weight.device
     use_graphs = can_compile(compile, device)
@@ -411,6 +411,8 @@ def main(argv=None):
     if flow and (config.eval or config.k > 1 or methods[0] == "clone"):
         raise UserError("--flow is for a scaffold, without --eval and --k")
     if config.eval:
+        if config.compare:
+            raise UserError("--compare is for questions: leave it out with --eval")
         print(f"device: {device} ({why})")
         start_workers(device)
         return run_evaluation(config, students[0])

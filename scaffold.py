@@ -35,7 +35,7 @@ class Signal:
     short: str  # for figures
     meaning: str  # what a step with this signal does; a chat model that labels steps reads it
     color: int  # ANSI colour on the terminal
-    keywords: str  # separated by |; a step that opens with one has this signal; longest first
+    keywords: str  # separated by |; a step that opens with one has this signal
 
 
 # The seven signals of the paper (section 2.1). All code derives from this table: an eighth signal
@@ -158,11 +158,11 @@ def split_steps(text):
 
 
 KEYWORDS = {word: i for i, signal in enumerate(SIGNALS) for word in signal.keywords.split("|")}
-OPENING = re.compile(
+OPENING = re.compile(  # the longest keyword is tried first
     rf"""
     [\s>*_\#"'“‘(-]*                                             # emphasis, quotation marks
     (?:(?:okay|ok|alright|hmm+|well|yes|yeah|right|oh|ah)\b[,.!… ]+)?       # an interjection
-    ({"|".join(re.escape(k) for k in sorted(KEYWORDS, key=len, reverse=True))})  # longest first
+    ((?a:{"|".join(re.escape(k) for k in sorted(KEYWORDS, key=len, reverse=True))}))
     (?!\w)
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -196,7 +196,7 @@ def steps_of(row):
 
 
 def view(trace, what):
-    """The traces (list) to learn from in place of one trace, whose signals are no classes yet.
+    """The traces (list) that replace one trace in training. To be called before `taxonomy`.
 
     "all" of it; its "answer" only; its "conclusions" only, a short rationale; or "pruned", one
     trace for each stage. A stage ends with a conclusion; of the stages before it only their
@@ -293,7 +293,7 @@ class Tokenizer:
     def encode(self, text):
         """Token ids of a text. Text never becomes a special token, whatever it says.
 
-        Ours has a space in front, so that a word is the same token wherever it stands in its step.
+        All but published ones put a space in front: so a word is the same token everywhere.
         """
         return self.encoding.encode_ordinary(self.vocabulary.normalize(text))
 
@@ -325,7 +325,7 @@ class Example:
 def encode(trace, tokenizer, row=-1):
     """One Trace as an Example: see the picture at the top of this file.
 
-    The clone learns from the same Example; `to_device` keeps its signals from it.
+    The clone learns from the same Example; `to_device` takes the signals away.
     """
     ids = tokenizer.encode_question(trace.question) + [tokenizer.step_id]
     signals = [NO_SIGNAL] * (len(ids) - 1)

@@ -82,7 +82,7 @@ class TrainConfig:
         choices=("annotated", "gold"),
     )
     forks: bool = flag(False, "the embedded teacher chooses where several ways are right")
-    shuffle: bool = flag(False, "control: exchange the signals of all training steps")
+    shuffle: bool = flag(False, "control: exchange the signals of all steps")
     show: int = flag(0, "examples to print as encoded, masked text in grey, and stop")
     # ---- student
     init: str = flag(
@@ -252,7 +252,7 @@ def to_device(batch, config, device):
 
 
 def validate(model, examples, tokenizer, config, device, precision=None):
-    """Mean token loss and mean boundary signal loss (nats); draws no random number."""
+    """Mean token loss (nats) and boundary signal loss; draws no random number."""
     model.eval()
 
     @torch.no_grad()
@@ -294,7 +294,7 @@ class Run:
         is_partly_unused = config.method == "clone" or config.conditioning == "none"
         self.forward = parallel.wrap(self.compiled, is_partly_unused)
         self.precision = torch.autocast("cuda", torch.bfloat16) if is_cuda else nullcontext()
-        self.multiple = 64 if is_cuda else 1  # compiled code should meet few lengths
+        self.multiple = 64 if is_cuda else 1  # see `collate`
 
     def start_batches(self):
         """Batches of --first_tasks, and of all tasks; a resumed run skips what it has learned.
@@ -330,7 +330,7 @@ class Run:
 
 
 def build_model(config, data, device, checkpoint):
-    """The student as training finds it. A resumed run keeps its shape, whatever the device."""
+    """The student that training starts from. A resumed run keeps its shape on every device."""
     tokenizer, opening = data.tokenizer, answer_opening(data.traces)
     settings = {
         "block_size": config.block_size,
@@ -466,8 +466,8 @@ def main(argv=None):
         config, checkpoint = load_run(config, sys.argv[1:] if argv is None else argv)
     out = Path(config.out_dir)
     check_outputs([out / name for name in FILES], config.data)
-    is_silent = parallel.RANK or config.show
-    with nullcontext() if is_silent else machine.lock_folder(out):
+    writes_nothing = parallel.RANK or config.show
+    with nullcontext() if writes_nothing else machine.lock_folder(out):
         run_training(config, checkpoint)
 
 

@@ -332,6 +332,9 @@ TRAIN_FLAGS = [
     ("--muon_lr inf", "--muon_lr"),
     ("--adam_lr nan", "--adam_lr"),
     ("--clip -1", "--clip"),
+    ("--muon_lr 0 --adam_lr 0", "above 0"),
+    ("--epochs 2 --max_steps 700", "in place of --max_steps"),
+    ("--init folder --max_steps 700", "in place of --max_steps"),
     (f"--n_train {10**12}", "--n_train"),
     ("--n_train 0", "--n_train"),
     ("--n_val -1", "--n_val"),
@@ -422,6 +425,7 @@ ANNOTATE_FLAGS = [
     # the chat model
     ("t.jsonl o.jsonl --labeler gpt", "--labeler"),
     ("t.jsonl o.jsonl --labeler llm --model ''", "--model"),
+    ("t.jsonl o.jsonl --labeler llm --model m --gold gold.jsonl", "--gold"),
     ("bare.jsonl o.jsonl --teach", "--model"),
     ("t.jsonl o.jsonl --teach --model m", "has a trace already"),
     ("t.jsonl o.jsonl --concurrency 0", "between"),
@@ -489,6 +493,7 @@ SAMPLE_FLAGS = [
     ("--eval q.jsonl --ckpt s.pt --signals random --k 2", "--signals random"),
     ("--eval q.jsonl --ckpt s.pt --signals some", "--signals"),
     ("--eval q.jsonl --ckpt s.pt --flow recall", "--flow"),
+    ("--eval q.jsonl --compare s.pt s.pt", "--compare"),
 ]
 PREPARE_FLAGS = [
     ("--tasks sudoku", "sudoku"),

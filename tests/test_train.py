@@ -105,6 +105,13 @@ def test_time_budget(tmp_path):
     assert (tmp_path / "ckpt.pt").exists()
 
 
+def test_the_best_student_of_an_earlier_run_is_not_taken(tmp_path):
+    (tmp_path / "best.pt").write_bytes(b"left by a run with --keep_best that was stopped")
+    flags = "--n_train 60 --n_test 0 --max_steps 1".split()
+    train.main([*TINY, *flags, "--out_dir", str(tmp_path)])
+    assert not (tmp_path / "best.pt").exists()
+
+
 def test_no_step_is_larger_than_clip_allows(tmp_path):
     """Scaled down to nothing, gradients leave the weights as they are."""
     flags = "--n_train 60 --n_test 0 --clip 0 --max_steps 2".split()
@@ -318,6 +325,7 @@ def test_a_question_waits_for_no_import_that_it_does_not_need(trained):
         ("Wait—no", CONTRAST),
         ("Sometimes it rains.", None),
         ("Butter is yellow.", None),
+        ("İf so.", None),  # a capital i with a dot is not the letter of "if"
         ("42", None),
         ("", None),
     ],

@@ -1,6 +1,6 @@
 """What the families share: how the teacher says a step, and how a checker reads a student's words.
 
-The two sides share nothing: what the teacher can say is no list of what a student may say.
+The two sides share nothing: a student may say a step in words that the teacher never uses.
 """
 
 import json

@@ -8,7 +8,7 @@ from data.benchmarks.answers import extract, same
 from data.tools.chat import Request, ask, json_format, reasoning_and_text
 from scaffold import SIGNAL_NAMES, SIGNALS, hands_over, keyword_signal, split_steps, steps_of
 
-NONE = -1  # in place of a signal: the model has named none
+NONE = -1  # in place of a signal: nobody has named one
 
 LABEL = """A solution was cut into {n} steps. Give each step the one signal that names its function:
 {signals}

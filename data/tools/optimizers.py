@@ -97,8 +97,8 @@ class FineTuning(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self):
-        """A row of a matrix cannot have a rate of its own: it goes so many times further."""
-        before = [(weight, weight[self.rows]) for weight in self.embeddings]  # copies (2, C)
+        """A row of a matrix cannot have a rate of its own: its step is multiplied by `ratio`."""
+        old_rows = [(weight, weight[self.rows]) for weight in self.embeddings]  # copies (2, C)
         super().step()
-        for weight, old in before:
+        for weight, old in old_rows:
             weight[self.rows] = old.lerp(weight[self.rows], self.ratio)

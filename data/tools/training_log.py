@@ -59,6 +59,8 @@ class TrainLog:
         self.clock = time.time()  # when state.seconds was up to date
         done, total = self.work()
         unit = "s" if config.minutes else "step"
+        if not config.resume and not parallel.RANK:  # an earlier run of the folder may have left it
+            (Path(config.out_dir) / "best.pt").unlink(missing_ok=True)
         disable = True if parallel.RANK else None  # None: where there is no terminal
         self.bar = tqdm(total=total, initial=done, unit=unit, desc="training", disable=disable)
 
@@ -88,7 +90,7 @@ class TrainLog:
         """Take note of a step: its examples of these traces, losses (2,), gradient norm."""
         state = self.state
         ids = [traces[e.row].id for e in examples]
-        step = state.step + 1  # of them are done
+        step = state.step + 1  # steps done
         state.tokens += sum(len(e.signals) for e in examples)
         state.recent.append((torch.stack((*losses, norm)), ids))
         if step % LOG_INTERVAL == 0:
