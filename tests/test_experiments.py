@@ -126,6 +126,24 @@ def test_a_failing_student_costs_no_finished_one(tmp_path, monkeypatch):
     assert [row["arm"] for row in read_rows(tmp_path / "results.jsonl")] == ["good"]
 
 
+@pytest.mark.skipif(not shutil.which("git"), reason="there is no git")
+def test_the_version_of_a_row_is_that_of_the_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "ROOT", tmp_path)
+    for name in ("train.py", "results.jsonl"):
+        (tmp_path / name).write_text("before")
+    author = "-c user.name=nobody -c user.email=nobody"
+    for command in ("init -q", "add .", f"{author} commit -qm first"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    version = grid.code_version()
+    assert len(version) >= 7 and "-" not in version
+    (tmp_path / "results.jsonl").write_text("one more row")
+    assert grid.code_version() == version
+    (tmp_path / "train.py").write_text("changed")
+    assert grid.code_version() == f"{version}-dirty"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert grid.code_version() == ""
+
+
 def test_questions_of_a_file_are_its_test_split(tmp_path):
     rows = [row for split in ("train", "test") for row, _ in prepare.rows(["navigate"], split, 5)]
     write_rows(tmp_path / "t.jsonl", annotate(rows)[0])

@@ -79,8 +79,7 @@ def work():
     """A worker: train the student of the command line, question it, leave its rows in a folder."""
     student = StudentPlan(**json.loads(sys.argv[1]))
     out = Path(sys.argv[2])
-    describe = ["git", "describe", "--always", "--dirty"]
-    code = subprocess.run(describe, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    code = code_version()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the grid
     command = [sys.executable, str(ROOT / "train.py"), *student.argv()]
     training = subprocess.Popen([*command, "--n_test", "0", "--out_dir", str(out)])
@@ -92,6 +91,22 @@ def work():
         rows.append({**row, "code": code})
         write_jsonl(traces_file(out / "rows.jsonl", row), records)
     write_jsonl(out / "rows.jsonl", rows)
+
+
+def code_version():
+    """The commit of the code, "-dirty" where the code is not quite that; "" without git.
+
+    Results are no code: the rows that a grid appends to them do not make it another one.
+    """
+    if not shutil.which("git"):
+        return ""
+
+    def git(*arguments):
+        command = ["git", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+
+    changed = git("diff", "--name-only", "HEAD", "--", "*.py", "*.json")
+    return git("describe", "--always") + ("-dirty" if changed else "")
 
 
 def end_with_grid(training):

@@ -17,7 +17,6 @@ def loss_in_chunks(loss, head, hidden, targets, squared):
     size = max(1, memory.LOGITS_AT_ONCE // head.out_features)
     chunks = zip(hidden[is_target].split(size), targets[is_target].split(size), strict=True)
     losses = [
-        checkpoint(loss, head, states, ids, squared, use_reentrant=False)
-        for states, ids in chunks
+        checkpoint(loss, head, states, ids, squared, use_reentrant=False) for states, ids in chunks
     ]
     return sum(losses)
