@@ -293,7 +293,7 @@ class Tokenizer:
     def encode(self, text):
         """Token ids of a text. Text never becomes a special token, whatever it says.
 
-        All but published ones put a space in front: so a word is the same token everywhere.
+        All but published tokenizers put a space in front: so a word is the same token everywhere.
         """
         return self.encoding.encode_ordinary(self.vocabulary.normalize(text))
 

@@ -33,9 +33,9 @@ from data.tools.files import check_outputs, question_hash, write_jsonl, write_te
 from data.tools.flags import UserError, as_flags, flag, parse_flags, run_program
 from data.tools.loading import load_data, relabel
 from data.tools.optimizers import make_optimizers, set_learning_rates
-from data.tools.report_page import PICTURES, write_page
+from data.tools.report_page import write_page
 from data.tools.terminal import printable
-from data.tools.training_log import TrainLog, TrainState, fingerprint
+from data.tools.training_log import RESULTS, TrainLog, TrainState, fingerprint
 from model import GPT, GPTConfig, gpt_config
 from sample import ask, evaluate
 from scaffold import (
@@ -49,7 +49,7 @@ from scaffold import (
     view,
 )
 
-FILES = ["ckpt.pt", "metrics.jsonl", "traces.jsonl", "result.json", "report.html", *PICTURES]
+FILES = ["ckpt.pt", "metrics.jsonl", *RESULTS]
 
 
 @dataclass

@@ -105,11 +105,14 @@ def test_time_budget(tmp_path):
     assert (tmp_path / "ckpt.pt").exists()
 
 
-def test_the_best_student_of_an_earlier_run_is_not_taken(tmp_path):
-    (tmp_path / "best.pt").write_bytes(b"left by a run with --keep_best that was stopped")
+def test_a_new_run_leaves_nothing_of_an_earlier_one(tmp_path, monkeypatch):
+    """Neither its results, should the new run be stopped, nor its best student, which would win."""
+    for name in ("best.pt", "traces.jsonl", "result.json", "report.html", "curves.png"):
+        (tmp_path / name).write_bytes(b"of an earlier run")
+    monkeypatch.setattr(train, "finish", lambda run, start: None)  # as if it were stopped
     flags = "--n_train 60 --n_test 0 --max_steps 1".split()
     train.main([*TINY, *flags, "--out_dir", str(tmp_path)])
-    assert not (tmp_path / "best.pt").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"ckpt.pt", "metrics.jsonl"}
 
 
 def test_no_step_is_larger_than_clip_allows(tmp_path):

@@ -94,7 +94,7 @@ def work():
 
 
 def code_version():
-    """The commit of the code, "-dirty" where the code is not quite that; "" without git.
+    """The commit of the code, "-dirty" where code has changed since; "" without git.
 
     Results are no code: the rows that a grid appends to them do not make it another one.
     """

@@ -41,7 +41,7 @@ def check(config):
     if config.epochs and config.max_steps != type(config).max_steps:
         problem = "is in place of --max_steps; leave one out, or give --epochs 0"
         raise UserError(f"--epochs {config.epochs:g}: {problem}")
-    if not config.muon_lr + config.adam_lr:
+    if config.muon_lr == config.adam_lr == 0:
         raise UserError("--adam_lr 0: needs a rate above 0 where --muon_lr is 0")
     if config.width % 32:
         raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")

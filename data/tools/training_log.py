@@ -12,7 +12,9 @@ from data.tools import parallel
 from data.tools.checkpoint import save_checkpoint
 from data.tools.files import write_jsonl
 from data.tools.flags import UserError
+from data.tools.report_page import PICTURES
 
+RESULTS = ["traces.jsonl", "result.json", "report.html", *PICTURES]  # what the end of a run writes
 LOG_INTERVAL = 50  # steps between two lines of the metrics
 
 
@@ -50,17 +52,23 @@ def fingerprint(examples):
     return hashlib.blake2b(b"".join(parts)).hexdigest()
 
 
+def remove_results(folder):
+    """Remove what an earlier run in a folder left: it would be taken for that of a new student."""
+    for name in ("best.pt", *RESULTS):
+        (folder / name).unlink(missing_ok=True)
+
+
 class TrainLog:
     """The state of a run, and all that tells of it."""
 
     def __init__(self, config, state, device):
         self.config, self.state, self.device = config, state, device
         self.first_step = state.step
+        if not config.resume and not parallel.RANK:
+            remove_results(Path(config.out_dir))
         self.clock = time.time()  # when state.seconds was up to date
         done, total = self.work()
         unit = "s" if config.minutes else "step"
-        if not config.resume and not parallel.RANK:  # an earlier run of the folder may have left it
-            (Path(config.out_dir) / "best.pt").unlink(missing_ok=True)
         disable = True if parallel.RANK else None  # None: where there is no terminal
         self.bar = tqdm(total=total, initial=done, unit=unit, desc="training", disable=disable)
 
