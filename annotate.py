@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from data.tools.annotation_report import describe, print_warnings
 from data.tools.chat import ChatConfig
 from data.tools.chat_teacher import NONE, llm_signals, teach
-from data.tools.figures import draw_annotation
+from data.tools.figures import check_picture, draw_annotation
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 from data.tools.traces import load_gold, load_questions, load_traces
@@ -251,10 +251,8 @@ class AnnotateConfig(ChatConfig):
     )
 
 
-def check_flags(config, figure):
+def check_flags(config):
     """Raise UserError for flags that cannot be obeyed, before anything is read."""
-    if Path(figure).suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--figure {figure}: is no picture; let it end in .png, .pdf or .svg")
     field = config.trace_field
     if field in ("question", "answer", "line") or "|" in field:
         raise UserError(f"--trace_field {field}: cannot hold the trace; name the field that does")
@@ -274,7 +272,8 @@ def main(argv=None):
         figure = str(Path(target).with_suffix(".png"))
     journal = f"{target}.replies.jsonl"
     check_outputs([target, figure, journal], source, config.gold)
-    check_flags(config, figure)
+    check_picture(figure)
+    check_flags(config)
 
     not_taught = Counter()
     if config.teach:

@@ -23,13 +23,14 @@ import torch
 from data.tools import evaluation
 from data.tools.batch import Batch, Reasoning, collect
 from data.tools.checkpoint import load_student
+from data.tools.checks import check_answering
 from data.tools.display import (
     show_reasoning,
     side_by_side,
     signal_named,
     warn_of_unknown_words,
 )
-from data.tools.evaluation import annotated_traces, report, task_name
+from data.tools.evaluation import annotated_traces, of_tasks, report
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 from data.tools.machine import can_compile, pick_device
@@ -98,27 +99,27 @@ class Decoding:
     graph_rows: int = 0  # CUDA: rows of a batch whose every token is one CUDA graph; 0: no graph
 
 
-def pick(logits, how):
+def pick(logits, decoding):
     """One index for each row of logits (B, V): the best at temperature 0, else a sample."""
-    if how.temperature < 1e-6:  # nothing smaller can divide
+    if decoding.temperature < 1e-6:  # nothing smaller can divide
         return logits.argmax(-1)
-    if how.top_k:
-        worst = logits.topk(min(how.top_k, logits.size(-1))).values[:, -1:]  # (B, 1)
+    if decoding.top_k:
+        worst = logits.topk(min(decoding.top_k, logits.size(-1))).values[:, -1:]  # (B, 1)
         logits = logits.masked_fill(logits < worst, -torch.inf)
-    probs = (logits / how.temperature).softmax(-1)
-    return torch.multinomial(probs, 1, generator=how.generator)[:, 0]
+    probs = (logits / decoding.temperature).softmax(-1)
+    return torch.multinomial(probs, 1, generator=decoding.generator)[:, 0]
 
 
-def choose_signals(batch, model, planned, how):
+def choose_signals(batch, model, planned, decoding):
     """At a boundary a row gets the signal of its next step: planned, the head's, or the gate's."""
     rows, at_boundary = batch.rows, batch.at_boundary()
     probs = model.signal_probs(rows.hidden)  # (B, K)
-    predicted = pick(probs.log(), how)  # (B,)
+    predicted = pick(probs.log(), decoding)  # (B,)
     confidence = probs.gather(1, predicted[:, None])[:, 0]
     step = rows.n_steps.clamp(max=planned.size(1) - 1)
     signal = planned[rows.prompt, step]  # (B,)
     head_decides = signal < 0
-    unsure = head_decides & (confidence < how.tau)
+    unsure = head_decides & (confidence < decoding.tau)
     signal = torch.where(head_decides, predicted, signal)
     signal = torch.where(unsure, RESPONSE, signal)
     rows.signal = torch.where(at_boundary, signal, rows.signal)
@@ -129,15 +130,15 @@ def choose_signals(batch, model, planned, how):
 
 
 @torch.no_grad()
-def decode(model, tokenizer, prompts, flows, method, how):
+def decode(model, tokenizer, prompts, flows, method, decoding):
     """Write on from each prompt. Yields the Batch after every token.
 
     prompts: lists of ids, without their last <|step|>. flows: planned signals of the first steps,
-    a list for each prompt. how: a Decoding. A row ends at <|end|>, after max_tokens, or where the
-    model's positions end; with prune, after a conclusion. Raises UserError for a prompt that leaves
-    no room to reason.
+    a list for each prompt. decoding: a Decoding. A row ends at <|end|>, after max_tokens, or where
+    the model's positions end; with prune, after a conclusion. Raises UserError for a prompt that
+    leaves no room to reason.
     """
-    batch = Batch(model, tokenizer, prompts, how)
+    batch = Batch(model, tokenizer, prompts, decoding)
     rows = batch.rows
     # Planned signals of the first steps (N, K); -1: there the head decides.
     n_planned = max(map(len, flows)) + 1
@@ -148,12 +149,12 @@ def decode(model, tokenizer, prompts, flows, method, how):
     signal_in_token = model.config.conditioning == "token"
     while batch.refill():  # finished rows go out, waiting prompts come in
         if is_scaffold and signal_in_token:  # the <|step|> to be read must carry the signal
-            choose_signals(batch, model, planned, how)
+            choose_signals(batch, model, planned, decoding)
         batch.read_token()
         if is_scaffold and not signal_in_token:  # the head needs the state of the <|step|>
-            choose_signals(batch, model, planned, how)
+            choose_signals(batch, model, planned, decoding)
         logits = model.token_logits(rows.hidden, rows.signal if is_scaffold else None).float()
-        token = pick(logits, how)  # (B,)
+        token = pick(logits, decoding)  # (B,)
         forced = opening[rows.n_written.clamp(max=len(opening) - 1)]  # (B,)
         token = torch.where(rows.gated & (forced >= 0), forced, token)
         ends = rows.gated & (token == tokenizer.step_id)  # nothing follows a forced answer
@@ -171,7 +172,7 @@ def reason(model, tokenizer, questions, method="scaffold", flows=None, **options
     options: the fields of Decoding. With prune, each conclusion drops the steps before it, earlier
     conclusions aside, and what is left is read anew. Raises UserError, see `decode`.
     """
-    how = Decoding(**options)
+    decoding = Decoding(**options)
     flows = flows or [[]] * len(questions)
     prompts = [tokenizer.encode_question(q) for q in questions]
     reasonings = [Reasoning() for _ in questions]
@@ -179,18 +180,18 @@ def reason(model, tokenizer, questions, method="scaffold", flows=None, **options
     while active:  # one pass; with prune, one for each stage
         rest = [flows[i][len(reasonings[i].steps) :] for i in active]
         waiting = [prompts[i] for i in active]
-        *_, batch = decode(model, tokenizer, waiting, rest, method, how)  # once all is written
+        *_, batch = decode(model, tokenizer, waiting, rest, method, decoding)  # once all is written
         parts = collect(batch.written, len(active), tokenizer)
         unfinished = []
         for i, part in zip(active, parts, strict=True):
             reasonings[i].extend(part)
-            if not how.prune:
+            if not decoding.prune:
                 continue
             last = part.steps[-1]
             prompts[i] = [*prompts[i], tokenizer.step_id, *tokenizer.encode(last.text)]
             concluded = not part.finished and stands_for(last.signal, CONCLUSION)
             has_room = len(prompts[i]) + 1 < model.config.block_size
-            if concluded and has_room and reasonings[i].tokens < how.max_tokens:
+            if concluded and has_room and reasonings[i].tokens < decoding.max_tokens:
                 unfinished.append(i)
         active = unfinished
     return reasonings
@@ -372,14 +373,10 @@ def ask_question():
 
 def run_evaluation(config, student):
     """--eval: score the student on a file, write every trace, print the figures."""
-    rows = read_questions(config.eval)
+    rows = of_tasks(read_questions(config.eval), config.tasks, config.eval)
     name = Path(config.eval).stem.replace(":", "-")
     out = config.out or Path(config.ckpt).with_name(f"eval-{name}.jsonl")
     check_outputs(filter(None, [out, config.html]), config.eval, config.ckpt, config.tau_from)
-    if config.tasks:
-        rows = [row for row in rows if task_name(row) in config.tasks.split(",")]
-        if not rows:
-            raise UserError(f"{config.eval}: no question of the tasks {config.tasks}")
     if 0 < config.n < len(rows):
         rows = random.Random(config.seed).sample(rows, config.n)
     settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(AnswerConfig)}
@@ -402,17 +399,11 @@ def main(argv=None):
     device, why = pick_device(config.device)
     paths = config.compare or [config.ckpt]
     students = [load_student(path, device) for path in paths]
-    methods = [student.method for student in students]
-    if config.k > 1 and not config.temperature and "clone" in methods:
-        raise UserError("--k samples a clone's answers: give a --temperature above 0")
+    check_answering(config, question, students)
     if config.serve:
         return serve(config, question, students, decode, Decoding(config.tau))
     flow = [signal_named(name) for name in config.flow.split(",")] if config.flow else []
-    if flow and (config.eval or config.k > 1 or methods[0] == "clone"):
-        raise UserError("--flow is for a scaffold, without --eval and --k")
     if config.eval:
-        if config.compare:
-            raise UserError("--compare is for questions: leave it out with --eval")
         print(f"device: {device} ({why})")
         start_workers(device)
         return run_evaluation(config, students[0])

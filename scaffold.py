@@ -183,8 +183,9 @@ def keyword_signal(step):
 
 
 def hands_over(step):
-    """Does a step give the answer, by its keyword or by the word "answer"?"""
-    return keyword_signal(step)[0] == RESPONSE or bool(re.search(r"\banswer\b", step, re.I))
+    """Does a step give the answer, by its keyword or by what follows the word "answer"?"""
+    by_word = re.search(r"\banswer\b\s*[^\s.!?]", step, re.I)
+    return keyword_signal(step)[0] == RESPONSE or bool(by_word)
 
 
 def steps_of(row):

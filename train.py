@@ -26,6 +26,7 @@ from data.algorithmic import prepare
 from data.tools import initial, machine, memory, parallel, workers
 from data.tools.annotation_report import describe
 from data.tools.checkpoint import Student, load_run, load_student, restore, save_checkpoint
+from data.tools.checks import check_training
 from data.tools.display import show, show_reasoning
 from data.tools.evaluation import report
 from data.tools.figures import draw_annotation, draw_curves
@@ -457,7 +458,7 @@ def main(argv=None):
     (config,) = parse_flags(TrainConfig, argv, description)
     if initial.is_published(config.init):
         (config,) = parse_flags(TrainConfig, argv, description, defaults=initial.FINE_TUNING)
-    initial.check(config)
+    check_training(config)
     if config.grid:
         settings = ["--minutes", str(config.minutes), "--reference", config.reference]
         machine.become_module("data.experiments.grid", config.grid, *settings)

@@ -451,12 +451,12 @@ class Benchmark:
         tokenizer = self.tokenizer
         prompts = [tokenizer.encode(q)[:40] for q in questions]
         prompts = [p for p in prompts if len(p) == 40][:8]
-        how = Decoding(max_tokens=512, graph_rows=8 if self.is_cuda else 0)
+        decoding = Decoding(max_tokens=512, graph_rows=8 if self.is_cuda else 0)
         flows = [[] for _ in prompts]
         idx = torch.tensor([p + [tokenizer.step_id] for p in prompts], device=self.device)
 
         def cached(i):
-            list(decode(model, tokenizer, prompts, flows, "clone", how))
+            list(decode(model, tokenizer, prompts, flows, "clone", decoding))
 
         def anew(i):
             uncached(model, idx, 512)
@@ -641,10 +641,10 @@ def share_of_bandwidth(gpt, tokenizer, device, B, pairs, prompt=64, new=512):
         model.lm_head.weight[tokenizer.end_id] = 0  # no answer ends
     prompts = np.random.default_rng(0).integers(0, tokenizer.step_id, (B, prompt)).tolist()
     flows = [[] for _ in prompts]
-    how = Decoding(max_tokens=new, graph_rows=B)
+    decoding = Decoding(max_tokens=new, graph_rows=B)
 
     def run(i):
-        list(decode(model, tokenizer, prompts, flows, "clone", how))
+        list(decode(model, tokenizer, prompts, flows, "clone", decoding))
 
     seconds, _, _ = paired(run, do_nothing, pairs)
     speed = B * new / seconds

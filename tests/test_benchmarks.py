@@ -16,6 +16,7 @@ from data.benchmarks.answers import extract, same
 from data.benchmarks.arithmetic import arithmetic
 from data.tools.evaluation import judge
 from data.tools.flags import UserError
+from data.tools.traces import read_questions
 
 ROOT = Path(__file__).parent.parent
 
@@ -114,6 +115,9 @@ ANSWERS = [  # given, right, do they say the same
     ("5 cm²", "5 cm", False),
     # more than a number and its unit
     ("5 million", "5", False),
+    ("5 trillion", "5", False),
+    ("5 twelfths", "5", False),
+    ("5 fewer", "5", False),
     ("5 or more", "5", False),
     ("5 or 6", "5", False),
     ("3 fourths", "3", False),
@@ -147,6 +151,10 @@ ANSWERS = [  # given, right, do they say the same
     ("populated areas", "(B)", False),
     ("(C)", "(B)", False),
     ("A dog", "(A)", False),
+    ("(B) is wrong", "(B)", False),
+    ("B. is not right", "(B)", False),
+    ("(B) isn't right", "(B)", False),
+    ("(B) is right", "(B)", True),
     ("(A) or (B)", "(A)", False),
     ("B or C", "(B)", False),
     ("(B), (C)", "(B)", False),
@@ -165,6 +173,8 @@ ANSWERS = [  # given, right, do they say the same
     ("Yes, and no.", "Yes", False),
     ("No, wait, yes.", "No", False),
     ("No trees", "No", False),
+    ("No-one", "No", False),
+    ("No - it can't.", "No", True),
     ("noble", "No", False),
     ("not true", "Yes", False),
     ("It is not true", "True", False),
@@ -545,6 +555,18 @@ def test_rows_without_a_right_generation_are_counted(tmp_path):
     dropped = Counter()
     assert not list(prepare.rows("long", "train", source, dropped=dropped))
     assert dropped == {"no trace": 1}
+
+
+def test_rows_that_a_program_leaves_out_are_named(monkeypatch, capsys):
+    """commonsenseqa's test split has no answers: to evaluate nothing is no success."""
+    row = HUB_ROWS["gsm8k"][0]
+    rows = [row, {**row, "answer": "####"}]
+    monkeypatch.setattr(prepare, "read", lambda *args: rows)
+    assert len(read_questions("gsm8k:test")) == 1
+    assert capsys.readouterr().out == "gsm8k:test: 1 rows, dropped 1: no answer\n"
+    rows = [{**HUB_ROWS["commonsenseqa"][0], "answerKey": ""}]
+    with pytest.raises(UserError, match="commonsenseqa: no rows, dropped 1: no answer"):
+        read_questions("commonsenseqa:test")
 
 
 # ------------------------------------------------------------------------------------ user errors

@@ -30,6 +30,7 @@ from data.tools.batch import Reasoning
 from data.tools.figures import label_plainly
 from data.tools.flags import UserError, parse_flags
 from data.tools.loading import load_data
+from data.tools.machine import lock_folder
 from scaffold import SIGNALS
 from train import TrainConfig
 
@@ -269,7 +270,8 @@ def wait_for(condition, seconds):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_grid_leaves_no_orphan(number, tmp_path):
     """Neither a worker nor the train.py it waits for outlives the grid."""
-    write_rows(tmp_path / "plan.jsonl", [{"arm": "a", "flags": {**TINY, "minutes": 10}, **LINE}])
+    endless = {**TINY, "max_steps": 10**6}
+    write_rows(tmp_path / "plan.jsonl", [{"arm": "a", "flags": endless, **LINE}])
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     torch_cache = str(tmp_path / "cache")  # torch makes it at some time, by default in TMPDIR
@@ -385,6 +387,21 @@ def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path)
 def test_every_committed_plan_has_its_rows(plan):
     lines = read_plan(PLANS / plan)
     assert grid.missing_students(lines, read_results(PLANS / plan)) == []
+
+
+@pytest.mark.parametrize("program", [grid, rescore])
+def test_one_program_writes_the_results_of_a_plan(program, tmp_path):
+    """Two grids would train every student twice, and count it as two."""
+    write_rows(tmp_path / "plan.jsonl", [GOOD])
+    with lock_folder(tmp_path), pytest.raises(UserError, match="another run is writing there"):
+        program.main([str(tmp_path / "plan.jsonl")])
+
+
+def test_a_plan_may_name_all_families():
+    student = StudentPlan("a", {"tasks": "all", "n_train": 9, "seed": 0}, 18, {})
+    questions, _ = grid.find_questions(student, classifier=None, split="val")
+    assert {row["task"] for row in questions} == set(prepare.FAMILIES)
+    assert {len(flow) > 0 for flow, _ in report.flows("all", "val", 18)} == {True}
 
 
 @pytest.mark.parametrize("program", [grid, report])
@@ -563,6 +580,14 @@ def test_a_family_counts_once_and_the_tuned_one_not_at_all():
     # the t-interval of two values: 12.706 times half of their distance
     assert half == pytest.approx(12.706 * (40 / 3 - 10) / 2, rel=1e-3)
     assert by_family.pooled(rows, "erroneous_paths", ["web_of_lies"])[0] == pytest.approx(-mean)
+
+
+def test_pairs_have_the_same_number_of_traces():
+    few = family_rows("navigate", [0.2, 0.3], [0.3, 0.4], n_train=100)
+    many = family_rows("navigate", [0.8], [0.7, 0.9], n_train=400)
+    assert by_family.differences(few + many, "navigate", "accuracy") == pytest.approx([10, 10, -10])
+    del few[0]["flags"]["max_steps"]
+    assert by_family.passes(few, "navigate") == TrainConfig.max_steps * TrainConfig.batch_size / 100
 
 
 def test_halfway_between_guessing_and_plenty():

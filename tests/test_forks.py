@@ -17,6 +17,7 @@ from data.experiments import forks, grid, rescore
 from data.experiments.plan import StudentPlan, read_results, student_plans, traces_file
 from data.tools.batch import Reasoning
 from data.tools.checkpoint import load_student
+from data.tools.checks import check_training
 from data.tools.files import write_jsonl
 from data.tools.flags import UserError
 from data.tools.loading import load_data
@@ -156,8 +157,8 @@ def test_train_learns_from_forks_and_an_experiment_asks_with_them():
 
 
 def test_a_file_has_no_forks_to_choose_nor_have_all_families():
-    with pytest.raises(UserError, match="leave it out with --data"):
-        load_data(TrainConfig(forks=True, data="data/example.jsonl"))
+    with pytest.raises(UserError, match="--forks: .* leave it out with --data"):
+        check_training(TrainConfig(forks=True, data="data/example.jsonl"))
     task = next(task for task in prepare.FAMILIES if task not in FORKED)
     with pytest.raises(UserError, match=f"--forks: {task} has none"):
         load_data(TrainConfig(forks=True, tasks=task))
@@ -240,6 +241,26 @@ def test_the_report_of_the_forks(tmp_path, capsys):
         n_right += is_fork.index(True) if any(is_fork) else len(is_fork)
     share = f"{100 * n_right / (n_right + 10):.1f}"
     assert cells == f"object_counting embed 1 90.0 20.0 0.0 100.0 100.0 100.0 100.0 {share}".split()
+
+
+def test_what_is_lost_is_lost_by_the_same_student():
+    flags = {"tasks": "object_counting", "seed": 0}
+    rows = [
+        {
+            "arm": "embed",
+            "decoding": decoding,
+            "accuracy": accuracy,
+            "flags": {**flags, "n_train": n},
+        }
+        for n, decoding, accuracy in [
+            (50, "predicted", 0.5),
+            (50, "told", 0.4),
+            (800, "predicted", 0.9),
+            (800, "told", 0.9),
+        ]
+    ]
+    found = forks.measure(rows)["object_counting", "embed"]
+    assert found["lost when told"] == pytest.approx([10, 0])
 
 
 def test_signals_are_told_at_forks_alone(trained, monkeypatch):

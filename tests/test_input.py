@@ -14,6 +14,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,10 +26,11 @@ from data.algorithmic import prepare
 from data.benchmarks import prepare as benchmarks
 from data.experiments import grid
 from data.tools.checkpoint import load_student
+from data.tools.checks import check_answering
 from data.tools.display import unknown_words
-from data.tools.files import read_jsonl
-from data.tools.flags import run_program
-from scaffold import SIGNALS
+from data.tools.files import read_jsonl, replacing
+from data.tools.flags import UserError, run_program
+from scaffold import N_CLASSES, SIGNALS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parent.parent
@@ -300,6 +302,18 @@ def test_an_id_that_gold_cannot_have(yard, capsys):
     assert tree(yard) == before
 
 
+# ------------------------------------------------------------------------------------- whole files
+def test_two_processes_may_write_one_file(tmp_path):
+    """On a fresh machine two runs that start together both write the test questions."""
+    path = tmp_path / "t.txt"
+    with replacing(path) as ours:
+        ours.write_text("ours")
+        others = "import sys; from data.tools.files import write_text; write_text(sys.argv[1], 'x')"
+        subprocess.run([sys.executable, "-c", others, str(path)], check=True, cwd=ROOT)
+        assert path.read_text() == "x"
+    assert path.read_text() == "ours" and list(tmp_path.iterdir()) == [path]
+
+
 # ------------------------------------------------------------------------------------------- flags
 def teach(url):
     """Flags of annotate.py that ask a chat model at this address once."""
@@ -335,6 +349,8 @@ TRAIN_FLAGS = [
     ("--muon_lr 0 --adam_lr 0", "above 0"),
     ("--epochs 2 --max_steps 700", "in place of --max_steps"),
     ("--init folder --max_steps 700", "in place of --max_steps"),
+    ("--minutes 2 --max_steps 700", "in place of --max_steps"),
+    ("--grid plan.jsonl --depth 2 --minutes 1", "leave out --depth"),
     (f"--n_train {10**12}", "--n_train"),
     ("--n_train 0", "--n_train"),
     ("--n_val -1", "--n_val"),
@@ -369,7 +385,10 @@ TRAIN_FLAGS = [
     ("--data t.jsonl/x", "t.jsonl/x"),
     (f"--data {'x' * 300}", "xxx"),
     ("--data s.pt", "not UTF-8"),
-    ("--data a.jsonl --tasks none", "no training trace"),
+    ("--data a.jsonl --tasks none", "a.jsonl has no row of the task 'none'"),
+    ("--data a.jsonl --tasks other,none", "'none'"),
+    ("--data a.jsonl --labels gold", "--labels"),
+    ("--data a.jsonl --forks", "--forks"),
     ("--data /proc/self/mem", "/proc/self/mem"),
     ("--resume", "no such checkpoint"),
     ("--resume --out_dir t.jsonl", "ckpt.pt"),
@@ -449,6 +468,7 @@ ANNOTATE_FLAGS = [
     (teach("http://127.0.0.1:99999"), "no reply in 1 tries"),
     (f"{teach('http://127.0.0.1:9')} --labeler llm", "no reply in 1 tries"),
 ]
+EVALUATION_OPTIONS = ["n 3", "tasks a", "out x", "html x", "tau_from q.jsonl", "signals gold"]
 SAMPLE_FLAGS = [
     # numbers and words
     ("--temperature -1 q", "--temperature"),
@@ -489,11 +509,16 @@ SAMPLE_FLAGS = [
     ("--eval q.jsonl --ckpt s.pt --out pipe", "device"),
     ("--eval q.jsonl --ckpt s.pt --out t.jsonl/o.jsonl", "t.jsonl"),
     ("--eval q.jsonl --ckpt s.pt --tasks navigate", "navigate"),
+    ("--eval q.jsonl --ckpt s.pt --tasks other,navigate", "navigate"),
+    ("--eval q.jsonl --ckpt s.pt --tasks 'other, other'", "' other'"),
+    ("--eval commonsenseqa:none --ckpt s.pt", "no split 'none'"),
     ("--eval q.jsonl --ckpt s.pt --signals gold", "has no trace"),
     ("--eval q.jsonl --ckpt s.pt --signals random --k 2", "--signals random"),
     ("--eval q.jsonl --ckpt s.pt --signals some", "--signals"),
     ("--eval q.jsonl --ckpt s.pt --flow recall", "--flow"),
     ("--eval q.jsonl --compare s.pt s.pt", "--compare"),
+    ("q --eval q.jsonl --ckpt s.pt", "leave out a question"),
+    *[(f"q --ckpt s.pt --{option}", "goes with --eval") for option in EVALUATION_OPTIONS],
 ]
 PREPARE_FLAGS = [
     ("--tasks sudoku", "sudoku"),
@@ -551,6 +576,29 @@ def test_bad_flags(main, flags, says, yard, capsys):
     before = files(yard)
     assert says in refused(main, shlex.split(flags), capsys)
     assert files(yard) == before
+
+
+def test_what_a_student_cannot_do_is_refused():
+    """Clones have no signals; a student of few classes does not know all of them."""
+
+    def check(*students, **flags):
+        students = [SimpleNamespace(method=method, classes=n) for method, n in students]
+        check_answering(sample.SampleConfig(**flags), None, students)
+
+    scaffold, coarse, clone = ("scaffold", len(SIGNALS)), ("scaffold", 3), ("clone", len(SIGNALS))
+    for name, value in {"tau": 0.9, "prune": True, "flow": "recall"}.items():
+        check(scaffold, **{name: value})
+        with pytest.raises(UserError, match=f"--{name}"):
+            check(clone, **{name: value})
+    check(("scaffold", N_CLASSES), flow="recall", prune=True)
+    check(coarse, tau=0.9)
+    for name, value in {"prune": True, "flow": "recall"}.items():
+        with pytest.raises(UserError, match=f"--{name}.*--classes"):
+            check(coarse, **{name: value})
+    check(clone, scaffold, tau=0.9, prune=True)  # the clone goes without
+    with pytest.raises(UserError, match="--temperature"):
+        check(scaffold, clone, k=2)
+    check(scaffold, clone, k=2, temperature=1.0)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -229,8 +229,9 @@ def test_decoding_ends_and_samples_by_seed(model, traces, tokenizer):
 def test_top_k_samples_among_the_k_most_probable():
     logits = torch.tensor([[3.0, 1.0, 2.0, 2.5]]).repeat(200, 1)  # (B, V)
     for top_k, drawn in ((1, {0}), (2, {0, 3}), (0, {0, 1, 2, 3}), (9, {0, 1, 2, 3})):
-        how = Decoding(temperature=1.0, top_k=top_k, generator=torch.Generator().manual_seed(0))
-        assert set(pick(logits, how).tolist()) == drawn
+        generator = torch.Generator().manual_seed(0)
+        decoding = Decoding(temperature=1.0, top_k=top_k, generator=generator)
+        assert set(pick(logits, decoding).tolist()) == drawn
 
 
 STRANGE_TEXTS = [

@@ -201,7 +201,7 @@ def kill(process, checkpoint, seconds, in_a_save):
     while time_of(checkpoint) == before and process.is_alive():
         time.sleep(0.002)
     time.sleep(seconds)
-    part = checkpoint.with_name("ckpt.pt.part")
+    part = checkpoint.with_name(f"ckpt.pt.{process.pid}.part")
     while in_a_save and not part.exists() and process.is_alive():
         pass
     os.kill(process.pid, signal.SIGKILL)

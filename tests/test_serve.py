@@ -33,7 +33,7 @@ from scaffold import NO_SIGNAL, signal_id, signal_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parent.parent
-HOW = Decoding(max_tokens=60)
+DECODING = Decoding(max_tokens=60)
 QUESTIONS = [
     "I have a flute, two trumpets, and a piano. How many musical instruments do I have?",
     "not ( True ) and ( True ) is",
@@ -43,9 +43,9 @@ QUESTIONS = [
 
 # ---------------------------------------------------------------------------------------- helpers
 @contextmanager
-def serving(paths, students, decode=decode, how=HOW):
+def serving(paths, students, decode=decode, decoding=DECODING):
     """A Server on a free port, in a thread."""
-    server = Server(0, paths, students, decode, how)
+    server = Server(0, paths, students, decode, decoding)
     with server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server
@@ -100,7 +100,7 @@ class Held:
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_streamed_steps_are_those_of_ask(server, student, question, flow):
     classes = [signal_id(name) for name in flow]
-    (expected,) = ask(student, [question], [classes], max_tokens=HOW.max_tokens)
+    (expected,) = ask(student, [question], [classes], max_tokens=DECODING.max_tokens)
     steps, end = reason(server, question, flow=flow)
     assert [s["text"] for s in steps] == [s.text for s in expected.steps]
     assert [s["signal"] for s in steps] == [signal_of(s.signal).short for s in expected.steps]
@@ -128,7 +128,7 @@ def test_another_signal_keeps_the_steps_before_it(server):
 
 
 def test_clone(server, students):
-    (expected,) = ask(students[1], QUESTIONS[:1], max_tokens=HOW.max_tokens)
+    (expected,) = ask(students[1], QUESTIONS[:1], max_tokens=DECODING.max_tokens)
     steps, _ = reason(server, QUESTIONS[0], student=1)
     assert [s["text"] for s in steps] == [s.text for s in expected.steps]
     assert all(s.signal == NO_SIGNAL for s in expected.steps)
@@ -147,8 +147,8 @@ def test_every_class_of_a_finer_taxonomy_can_be_asked_for(tokenizer, student):
 
 
 def test_gate(trained, student):
-    how = Decoding(tau=1.0, max_tokens=60)
-    with serving([trained / "ckpt.pt"], [student], how=how) as server:
+    decoding = Decoding(tau=1.0, max_tokens=60)
+    with serving([trained / "ckpt.pt"], [student], decoding=decoding) as server:
         steps, _ = reason(server, QUESTIONS[0], flow=["Recall"])
     assert [s["signal"] for s in steps] == ["Recall", "Response"]
 

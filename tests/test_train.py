@@ -32,6 +32,7 @@ from scaffold import (
     SIGNAL_NAMES,
     SIGNALS,
     Step,
+    hands_over,
     keyword_signal,
 )
 
@@ -100,8 +101,8 @@ def test_easy_tasks_come_first():
 
 
 def test_time_budget(tmp_path):
-    flags = "--n_train 60 --n_test 0 --max_steps 1000000 --minutes 0.02".split()
-    train.main([*TINY, *flags, "--out_dir", str(tmp_path)])
+    flags = "--tasks object_counting --n_train 60 --n_val 4 --n_test 0 --depth 1 --minutes 0.02"
+    train.main([*flags.split(), "--out_dir", str(tmp_path)])
     assert (tmp_path / "ckpt.pt").exists()
 
 
@@ -335,6 +336,22 @@ def test_a_question_waits_for_no_import_that_it_does_not_need(trained):
 )
 def test_annotation_against_hand_labels(step, signal):
     assert keyword_signal(step)[0] == signal
+
+
+@pytest.mark.parametrize(
+    "step, gives_it",
+    [
+        ("So the answer is 5.", True),
+        ("Answer: $5$", True),
+        ("That makes the answer } }.", True),
+        ("Here is the answer:\n5", True),
+        ("The final answer is hidden.", True),
+        ("And that is my answer.", False),  # the answer itself is still to come
+        ("It answers nothing.", False),
+    ],
+)
+def test_a_step_gives_the_answer_where_something_follows_the_word(step, gives_it):
+    assert hands_over(step) == gives_it
 
 
 def test_annotation_counts_what_it_drops_and_closes_what_is_open():

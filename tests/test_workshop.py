@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from data.algorithmic import prepare
-from data.tools.files import read_jsonl
+from data.tools.files import read_jsonl, write_jsonl
 from data.tools.flags import UserError
 from data.workshop import label, pool
 from model import summed_loss
@@ -215,7 +215,7 @@ def test_a_mistake_is_named(mistakes, solutions, tmp_path):
 def result_file(folder, accuracy, **flags):
     """A result.json as a run with these flags leaves it."""
     config = {"seed": 0, "n_train": 600, "adam_lr": 0.003, "out_dir": str(folder), **flags}
-    result = {"accuracy": accuracy, "erroneous_paths": 1 - accuracy, "config": config}
+    result = {"accuracy": accuracy, "erroneous_paths": 1 - (accuracy or 0), "config": config}
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps(result))
     return str(folder / "result.json")
@@ -249,6 +249,23 @@ def test_what_is_no_result_is_not_pooled(tmp_path):
     alone = result_file(tmp_path / "a", 0.9, method="scaffold")
     with pytest.raises(UserError, match="no pair"):
         pool.main([alone, "--figure", str(tmp_path / "pooled.png")])
+    unasked = result_file(tmp_path / "b", None, method="scaffold")  # --n_test 0
+    with pytest.raises(UserError, match="not a result.json of train.py with answers"):
+        pool.main([unasked, "--figure", str(tmp_path / "pooled.png")])
+    with pytest.raises(UserError, match="is no picture"):
+        pool.main([alone, "--figure", str(tmp_path / "pooled.txt")])
+
+
+def test_paths_that_nobody_judges_are_not_pooled(tmp_path, capsys):
+    """Of a task without a checker."""
+    paths = []
+    for method, accuracy in (("scaffold", 0.9), ("clone", 0.7)):
+        paths.append(result_file(tmp_path / method, accuracy, method=method))
+        result = json.loads(Path(paths[-1]).read_text())
+        Path(paths[-1]).write_text(json.dumps({**result, "erroneous_paths": None}))
+    pool.main([*paths, "--figure", str(tmp_path / "pooled.png")])
+    said = capsys.readouterr().out
+    assert "accuracy, scaffold minus clone, 1 pair: +20.0" in said and "erroneous" not in said
 
 
 # ----------------------------------------------------------------------------------- labels by hand
@@ -285,3 +302,13 @@ def test_labels_by_hand(tmp_path, monkeypatch, capsys):
     assert f"  0%  the teacher and {ben}" in said
     with pytest.raises(UserError, match="not the labels of these traces"):
         label.main([anna, "--n", "3", "--compare", ben])
+
+
+def test_a_file_without_labels_is_not_added_to(tmp_path):
+    rows = [row for row, _ in prepare.rows(list(prepare.FAMILIES), "val", 2)]
+    for others in (rows, [{"question": "another", "signals": [1]}]):
+        write_jsonl(tmp_path / "t.jsonl", others)
+        before = (tmp_path / "t.jsonl").read_bytes()
+        with pytest.raises(UserError, match="not the labels of these traces"):
+            label.main([str(tmp_path / "t.jsonl"), "--n", "3"])
+        assert (tmp_path / "t.jsonl").read_bytes() == before

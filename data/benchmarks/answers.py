@@ -69,9 +69,11 @@ NUMBER = re.compile(
 # No units: "5 million", "5 tenths" and "5 more" are not 5.
 NO_UNIT = set(
     """
-    half halve third quarter fourth fifth sixth seventh eighth ninth tenth hundredth thousandth
-    one two three four five six seven eight nine ten hundred thousand million billion dozen
-    pi squared cubed factorial more less below above not wrong
+    half halve third quarter fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
+    hundredth thousandth millionth
+    one two three four five six seven eight nine ten eleven twelve twenty hundred thousand
+    million billion trillion dozen score
+    pi squared cubed factorial more less fewer below above under over not wrong
     """.split()
 )
 
@@ -80,6 +82,7 @@ OPTION = re.compile(
     (?: (?: option | choice ) [ ]? )?  # `plain` leaves no space before (
     (?: \( ([a-z]) \) | ([a-z]) (?: [.):] | $ ) )  # (b), b., b), b: or b
     (?! (?: and | or | nor )\b | [,/&] | .* \( [a-z] \) )  # not "(b) or (c)"
+    (?! [ ]? (?: is[ ] (?: not | wrong | false | incorrect ) | isn ) \b )  # not "(b) is wrong"
     """,
     re.VERBOSE,
 )
@@ -87,7 +90,7 @@ OPTION = re.compile(
 VERDICT = re.compile(
     r"""
     (?: (?: so | thus | therefore | hence | well ) [, ]* )?
-    ( yes | no | true | false )
+    ( yes | no (?! -one\b ) | true | false )
     (?= $ | [,.;:!—-]
       | [ ] (?: because | since | as | it | they | he | she )\b  # not "no trees"
     )

@@ -159,6 +159,16 @@ def rows(name, split="test", source="", limit=0, dropped=None):
                 dropped[f"no {empty[0]}"] += 1
 
 
+def all_rows(name, split="test", source="", limit=0):
+    """(`rows` as a list, what was left out, in words). Raises UserError where no row is left."""
+    dropped = Counter()
+    kept = list(rows(name, split, source, limit, dropped))
+    reasons = "".join(f", dropped {count}: {reason}" for reason, count in dropped.items())
+    if not kept:
+        raise UserError(f"{source or name}: no rows{reasons}")
+    return kept, reasons
+
+
 def convert(name, row, where):
     """Our fields of a row; where (str): its place. Raises UserError."""
     try:
@@ -209,11 +219,7 @@ def main(argv=None):
     config, name = parse_flags(PrepareConfig, argv, __doc__.split("\n")[0], benchmark)
     out = config.out or f"{name}-{config.split}.jsonl"
     check_outputs([out], config.file)
-    dropped = Counter()
-    kept = list(rows(name, config.split, config.file, config.limit, dropped))
-    reasons = "".join(f", dropped {count}: {reason}" for reason, count in dropped.items())
-    if not kept:
-        raise UserError(f"{config.file or name}: no rows{reasons}")
+    kept, reasons = all_rows(name, config.split, config.file, config.limit)
     write_jsonl(out, kept)
     print(f"wrote {len(kept)} rows to {out}{reasons}")
 

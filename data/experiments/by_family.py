@@ -79,13 +79,14 @@ def pooled_families(rows, tuned_on):
 
 
 def differences(rows, task, measure):
-    """Points of scaffold - clone, one for each seed that both have: a list."""
-    by_seed = {"clone": {}, "scaffold": {}}
+    """Points of scaffold - clone, one for each pair of the same traces and seed: a list."""
+    arms = {"clone": {}, "scaffold": {}}
     for row in rows:
         if row["flags"]["tasks"] == task and row["decoding"] == "predicted":
-            by_seed.get(row["arm"], {})[row["flags"]["seed"]] = row[measure]
-    clones, scaffolds = by_seed["clone"], by_seed["scaffold"]
-    return [100 * (scaffolds[seed] - clones[seed]) for seed in sorted(clones.keys() & scaffolds)]
+            pair = row["flags"]["n_train"], row["flags"]["seed"]
+            arms.get(row["arm"], {})[pair] = row[measure]
+    clones, scaffolds = arms["clone"], arms["scaffold"]
+    return [100 * (scaffolds[pair] - clones[pair]) for pair in sorted(clones.keys() & scaffolds)]
 
 
 def pooled(rows, measure, tuned_on):
@@ -102,7 +103,8 @@ def passes(rows, task):
     """How often training saw each trace of a family."""
     flags = next(row["flags"] for row in rows if row["flags"]["tasks"] == task)
     batch_size = flags.get("batch_size", TrainConfig.batch_size)
-    return flags["max_steps"] * batch_size / flags["n_train"]
+    max_steps = flags.get("max_steps", TrainConfig.max_steps)
+    return max_steps * batch_size / flags["n_train"]
 
 
 def signals_learned(rows, task):
@@ -121,16 +123,16 @@ def comparison_table(rows, tuned_on):
     Beside it, what may explain it: the passes over the traces, and how good the signals are.
     """
     lines = [
-        "| family | seeds | accuracy | erroneous paths | passes | signals, % of the ceiling |",
+        "| family | pairs | accuracy | erroneous paths | passes | signals, % of the ceiling |",
         "|---|---|---|---|---|---|",
     ]
     for task in compared(rows):
         cells = [interval(differences(rows, task, measure)) for measure in MEASURES]
         texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
         star = " (tuned on, not pooled)" if task in tuned_on else ""
-        n_seeds = len(differences(rows, task, "accuracy"))
+        n_pairs = len(differences(rows, task, "accuracy"))
         learned = f"{passes(rows, task):.0f} | {100 * signals_learned(rows, task):.0f}"
-        lines.append(f"| {task}{star} | {n_seeds} | {texts} | {learned} |")
+        lines.append(f"| {task}{star} | {n_pairs} | {texts} | {learned} |")
     cells = [pooled(rows, measure, tuned_on) for measure in MEASURES]
     texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
     n = len(pooled_families(rows, tuned_on))
@@ -140,7 +142,7 @@ def comparison_table(rows, tuned_on):
 def draw(rows, tuned_on, path):
     """A row for each family, hollow where it was tuned on; the pooled estimate below."""
     tasks = compared(rows)
-    names = [f"{task} ({len(differences(rows, task, 'accuracy'))} seeds)" for task in tasks]
+    names = [f"{task} ({len(differences(rows, task, 'accuracy'))} pairs)" for task in tasks]
     n_pooled = len(pooled_families(rows, tuned_on))
     figure, axes = panels(len(MEASURES), 6, 0.5 * len(tasks) + 2)
     for ax, measure in zip(axes, MEASURES, strict=True):

@@ -57,13 +57,13 @@ def measure(rows):
     measures = defaultdict(lambda: defaultdict(list))
     accuracy = {}
     for row in sorted(rows, key=lambda row: row["decoding"] == "told"):  # the others come first
-        task, seed = row["flags"]["tasks"], row["flags"]["seed"]
+        task, n_train, seed = (row["flags"][name] for name in ("tasks", "n_train", "seed"))
         student = measures[task, row["arm"]]
         if row["decoding"] == "predicted":
-            accuracy[task, row["arm"], seed] = row["accuracy"]
+            accuracy[task, row["arm"], n_train, seed] = row["accuracy"]
             student["accuracy"].append(100 * row["accuracy"])
         if row["decoding"] == "told":
-            lost = accuracy[task, row["arm"], seed] - row["accuracy"]
+            lost = accuracy[task, row["arm"], n_train, seed] - row["accuracy"]
             student["lost when told"].append(100 * lost)
         for place, count in row.get("steps", {}).items():
             for name in ("right", "obeyed"):

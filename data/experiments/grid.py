@@ -41,7 +41,7 @@ from data.tools.evaluation import choose_tau
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
 from data.tools.loading import load_data
-from data.tools.machine import pick_device
+from data.tools.machine import lock_folder, pick_device
 from data.tools.traces import read_questions
 from sample import AnswerConfig, evaluate
 from train import TrainConfig
@@ -165,8 +165,8 @@ def find_questions(student, classifier, split="test", lengths=None, file=None):
         (config,) = parse_flags(TrainConfig, argv, "")
         _, _, questions, _ = load_data(config)
     else:
-        tasks = student.flags["tasks"].split(",")
         forks = bool(student.flags.get("forks"))
+        tasks = prepare.parse_tasks(student.flags["tasks"], forks)
         problems = prepare.rows(tasks, split, student.questions, lengths=lengths, forks=forks)
         questions = [row for row, _ in problems]
         gold = {row["id"]: signals for row, signals in problems}
@@ -275,8 +275,9 @@ def main(argv=None):
     lines = read_plan(plan_path)
     results = results_file(plan_path)
     check_outputs([results, *pictures(plan_path)], plan_path)
-    students = missing_students(lines, read_results(plan_path))
-    run_students(students, results, config.minutes)
+    with lock_folder(results.parent):
+        students = missing_students(lines, read_results(plan_path))
+        run_students(students, results, config.minutes)
     print_report(plan_path, config.reference)
 
 

@@ -126,7 +126,7 @@ def leak(task):
 
 def flows(task, split, n):
     """[(signals of the annotated steps, answer)] of n problems of the embedded teacher."""
-    rows, _ = annotate([row for row, _ in prepare.rows(task.split(","), split, n)])
+    rows, _ = annotate([row for row, _ in prepare.rows(prepare.parse_tasks(task), split, n)])
     return [(tuple(step["signal"] for step in row["steps"]), row["answer"]) for row in rows]
 
 

@@ -16,6 +16,7 @@ from data.experiments.report import PLAN
 from data.tools.evaluation import judge_record, score
 from data.tools.files import read_jsonl, write_jsonl
 from data.tools.flags import UserError, parse_flags, run_program
+from data.tools.machine import lock_folder
 
 
 @dataclass
@@ -40,6 +41,12 @@ def rescore(row, path):
 def main(argv=None):
     _, plan = parse_flags(RescoreConfig, argv, __doc__.split("\n")[0], PLAN)
     results = results_file(plan)
+    with lock_folder(results.parent):
+        rescore_all(plan, results)
+
+
+def rescore_all(plan, results):
+    """`rescore` each row of a plan's results whose answers are kept. Raises UserError for none."""
     rows = read_results(plan)
     n_judged = 0
     for row in rows:

@@ -74,15 +74,16 @@ def graphed_step(model, batch_size):
 class Batch:
     """Rows and their cache, waiting prompts, and what is written."""
 
-    def __init__(self, model, tokenizer, prompts, how):
-        """prompts: lists of ids, without their last <|step|>; how: a Decoding. Raises UserError."""
-        self.model, self.tokenizer, self.prompts, self.how = model, tokenizer, prompts, how
+    def __init__(self, model, tokenizer, prompts, decoding):
+        """prompts: lists of ids without their last <|step|>. Raises UserError for a long one."""
+        self.model, self.tokenizer = model, tokenizer
+        self.prompts, self.decoding = prompts, decoding
         like, block_size = model.lm_head.weight, model.config.block_size
         longest = max(map(len, prompts))
         if longest >= block_size - 1:
             raise UserError(f"the question has {longest} of {block_size} tokens; shorten it")
-        B = how.graph_rows or len(prompts)
-        if how.graph_rows:
+        B = decoding.graph_rows or len(prompts)
+        if decoding.graph_rows:
             self.next_hidden, self.cache = graphed_step(model, B)
         else:
             self.next_hidden, self.cache = model.next_hidden, KVCache(model.config, B, like)
@@ -97,7 +98,7 @@ class Batch:
             probs=like.new_zeros(B, model.config.n_signals),
             hidden=like.new_zeros(B, model.config.n_embd),
         )
-        limits = [min(len(p) + how.max_tokens, block_size) for p in prompts]
+        limits = [min(len(p) + decoding.max_tokens, block_size) for p in prompts]
         self.limits = torch.tensor(limits, device=like.device)  # (N,) longest text of each prompt
         self.waiting = list(range(len(prompts)))[::-1]
         self.written = []  # position by position, see `collect`
@@ -111,7 +112,7 @@ class Batch:
             self.admit(free)
         elif len(free) == B:
             return False
-        elif many_free and not self.how.graph_rows:  # a graph's rows must stay as many
+        elif many_free and not self.decoding.graph_rows:  # a graph's rows must stay as many
             busy = self.rows.prompt >= 0
             self.rows.keep(busy)
             self.cache.keep(busy)
@@ -154,7 +155,7 @@ class Batch:
         rows = self.rows
         over = rows.token == self.tokenizer.end_id
         over |= self.cache.lengths >= self.limits[rows.prompt]
-        if self.how.prune:
+        if self.decoding.prune:
             over |= self.at_boundary() & stands_for(rows.signal, CONCLUSION)
         rows.prompt = torch.where(over, -1, rows.prompt)
         self.cache.lengths *= rows.prompt >= 0  # a free row stays where it is

@@ -88,6 +88,17 @@ def task_name(row):
     return row.get("task") or task_of(row["question"]) or "other"
 
 
+def of_tasks(rows, tasks, path):
+    """Those of a file's rows that are of these tasks: names, or "all". Raises UserError."""
+    if tasks in ("", "all"):
+        return rows
+    names = tasks.split(",")
+    missing = set(names) - {task_name(row) for row in rows}
+    if missing:
+        raise UserError(f"--tasks: {path} has no row of the task {min(missing)!r}")
+    return [row for row in rows if task_name(row) in names]
+
+
 def judge(question, texts, task=None):
     """What the checker finds wrong with each step's text ("": nothing); None: there is no checker.
 

@@ -4,9 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+from data.tools.flags import UserError
 from scaffold import SIGNALS
 
 NAMES = [signal.short for signal in SIGNALS]
+
+
+def check_picture(path):
+    """Raise UserError for the name of a figure (--figure) that is none of a picture."""
+    if Path(path).suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--figure {path}: is no picture; let it end in .png, .pdf or .svg")
 
 
 def panels(n, width, height):

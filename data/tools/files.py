@@ -80,7 +80,7 @@ def replacing(path):
     What was there before stays until then. Raises UserError where it cannot be written.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # shared with no other process
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part

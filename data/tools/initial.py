@@ -1,13 +1,9 @@
 """What a run starts from, if not from noise, and what it leaves for others."""
 
-from pathlib import Path
-
 import torch
 
-from data.tools import parallel
 from data.tools.checkpoint import blame_file, read_checkpoint
 from data.tools.files import replacing
-from data.tools.flags import UserError
 from data.tools.hf_tokenizer import save_tokenizer
 from data.tools.pretrained import pretrained_folder
 from model import GPT, GPTConfig
@@ -31,27 +27,6 @@ FINE_TUNING = {
 def is_published(init):
     """Does --init name a published model, and no checkpoint of this project?"""
     return bool(init) and not init.endswith(".pt")
-
-
-def check(config):
-    """Raise UserError for flags that do not go together."""
-    init = config.init
-    if parallel.WORLD > 1 and (config.grid or config.minutes):
-        raise UserError("--grid and --minutes are for one process: leave them out under torchrun")
-    if config.epochs and config.max_steps != type(config).max_steps:
-        problem = "is in place of --max_steps; leave one out, or give --epochs 0"
-        raise UserError(f"--epochs {config.epochs:g}: {problem}")
-    if config.muon_lr == config.adam_lr == 0:
-        raise UserError("--adam_lr 0: needs a rate above 0 where --muon_lr is 0")
-    if config.width % 32:
-        raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
-    shape = ("depth", "width", "tokenizer", "vocab_size")
-    if init and any(getattr(config, name) != getattr(type(config), name) for name in shape):
-        raise UserError(
-            f"--init {init}: brings its own shape and words; leave out --{', --'.join(shape)}"
-        )
-    if init and Path(init).resolve().is_relative_to(Path(config.out_dir).resolve()):
-        raise UserError(f"--init {init}: lies in --out_dir, which the run writes; name another")
 
 
 def load_tokenizer(config, checkpoint):

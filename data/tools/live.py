@@ -42,15 +42,15 @@ def questions_beside(path, n=30):
     return [{"task": task_name(row), "text": row["question"]} for row in rows]
 
 
-def live_steps(student, question, flow, decode, how):
+def live_steps(student, question, flow, decode, decoding):
     """Yield a dict or None after every token: a step where it ends, and last the answer.
 
-    flow: classes of the first steps. decode, how: see sample.py. Raises UserError, see `decode`.
+    flow: classes of the first steps. decode, decoding: see sample.py. Raises UserError as `decode`.
     """
     tokenizer = student.tokenizer
     names = {c: name for name, c in class_names(student).items()}
     prompt = tokenizer.encode_question(question)
-    for batch in decode(student.model, tokenizer, [prompt], [flow], student.method, how):
+    for batch in decode(student.model, tokenizer, [prompt], [flow], student.method, decoding):
         is_over = bool(batch.rows.prompt < 0)
         if not is_over and batch.rows.token != tokenizer.step_id:
             yield None

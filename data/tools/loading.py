@@ -7,6 +7,7 @@ import numpy as np
 from annotate import annotate
 from data.algorithmic import prepare
 from data.tools import parallel
+from data.tools.evaluation import of_tasks
 from data.tools.flags import UserError
 from data.tools.traces import read_questions, to_trace
 from scaffold import Step, taxonomy
@@ -19,13 +20,10 @@ def load_data(config):
     """
     if config.data == "algorithmic":
         return load_embedded(config)
-    if config.forks:
-        raise UserError("--forks: a choice of the embedded teacher's; leave it out with --data")
-    tasks = config.tasks.split(",")
     splits = {"train": [], "val": [], "test": []}
-    for row in read_questions(config.data, annotated=True):
-        if config.tasks in ("", "all") or row["task"] in tasks:
-            splits[prepare.split_of(row["question"])].append(row)  # questions stay together
+    rows = read_questions(config.data, annotated=True)
+    for row in of_tasks(rows, config.tasks, config.data):
+        splits[prepare.split_of(row["question"])].append(row)  # questions stay together
     if not splits["train"]:
         raise UserError(f"{config.data}: no training trace (--tasks {config.tasks or 'all'})")
     train = [to_trace(row) for row in splits["train"][: config.n_train]]

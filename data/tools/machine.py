@@ -110,7 +110,7 @@ def lock_folder(folder):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise UserError(f"--out_dir {folder}: another run is writing there") from None
+        raise UserError(f"{folder}: another run is writing there") from None
     try:
         yield
     finally:

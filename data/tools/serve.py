@@ -27,12 +27,12 @@ class Server(ThreadingHTTPServer):
     allow_reuse_address = os.name != "nt"  # Windows would lend a port twice
     request_queue_size = 64
 
-    def __init__(self, port, paths, students, decode, how):
-        """decode, how: see sample.py. Raises OSError for a port that is taken."""
+    def __init__(self, port, paths, students, decode, decoding):
+        """decode, decoding: see sample.py. Raises OSError for a port that is taken."""
         super().__init__(("127.0.0.1", port), Handler)
         self.urls = [f"http://{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")]
         self.page = page_of(paths, students)
-        self.students, self.decode, self.how = students, decode, how
+        self.students, self.decode, self.decoding = students, decode, decoding
         self.turn = threading.Lock()  # each request has a thread, and one at a time decodes
         self.is_stopping = False
 
@@ -52,7 +52,7 @@ class Server(ThreadingHTTPServer):
 
     def reason(self, student, question, flow):
         """Yield the lines (str) of a reply."""
-        for line in live_steps(student, question, flow, self.decode, self.how):
+        for line in live_steps(student, question, flow, self.decode, self.decoding):
             if self.is_stopping:
                 return
             if line:
@@ -116,14 +116,14 @@ class Handler(BaseHTTPRequestHandler):
         """No line for each request."""
 
 
-def serve(config, question, students, decode, how):
+def serve(config, question, students, decode, decoding):
     """Serve the page until Ctrl-C. Raises UserError."""
     names = "ckpt compare device serve port tau".split()
     others = dataclasses.replace(config, **{name: getattr(type(config), name) for name in names})
     if others != type(config)():
         raise UserError("--serve goes with --ckpt, --compare, --device, --port and --tau alone")
     try:
-        server = Server(config.port, config.compare or [config.ckpt], students, decode, how)
+        server = Server(config.port, config.compare or [config.ckpt], students, decode, decoding)
     except OSError as e:
         raise UserError(f"--port {config.port}: {e.strerror}; choose another one") from None
     start = "#" + urlencode({"q": question}) if question else ""

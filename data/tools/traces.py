@@ -67,10 +67,11 @@ def load_rows(source, *fields):
     name, _, split = source.partition(":")
     if not split or name not in prepare.BENCHMARKS:
         return read_jsonl(source, *fields)
-    rows = list(prepare.rows(name, split))
-    if rows:
-        for field in fields:
-            check_field(rows[0], field, f"{source} (--teach writes traces)")
+    rows, dropped = prepare.all_rows(name, split)
+    if dropped:
+        print(f"{source}: {len(rows)} rows{dropped}")
+    for field in fields:
+        check_field(rows[0], field, f"{source} (--teach writes traces)")
     return rows
 
 

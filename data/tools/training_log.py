@@ -52,9 +52,14 @@ def fingerprint(examples):
     return hashlib.blake2b(b"".join(parts)).hexdigest()
 
 
-def remove_results(folder):
-    """Remove what an earlier run in a folder left: it would be taken for that of a new student."""
-    for name in ("best.pt", *RESULTS):
+def clear_folder(folder, resume):
+    """Remove from a run's folder half a checkpoint, left by a run that was killed.
+
+    Unless the run is resumed, results of an earlier one go, too: they would be taken for its own.
+    """
+    for part in folder.glob("ckpt.pt.*.part"):
+        part.unlink()
+    for name in () if resume else ("best.pt", *RESULTS):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -64,8 +69,8 @@ class TrainLog:
     def __init__(self, config, state, device):
         self.config, self.state, self.device = config, state, device
         self.first_step = state.step
-        if not config.resume and not parallel.RANK:
-            remove_results(Path(config.out_dir))
+        if not parallel.RANK:
+            clear_folder(Path(config.out_dir), config.resume)
         self.clock = time.time()  # when state.seconds was up to date
         done, total = self.work()
         unit = "s" if config.minutes else "step"

@@ -47,6 +47,7 @@ def ask_signal(step):
 def label(traces, path):
     """Ask for the signals of all traces that the file at path has none of yet."""
     done = read_jsonl(path) if Path(path).exists() else []
+    check_labels(done, traces[: len(done)], path)
     for number, (question, steps) in enumerate(traces[len(done) :], len(done) + 1):
         print(f"\ntrace {number} of {len(traces)}: {printable(question)}\n")
         for i, signal in enumerate(SIGNALS, 1):
@@ -56,13 +57,19 @@ def label(traces, path):
     print(f"all {len(traces)} traces are labelled in {path}; now --compare it with others")
 
 
-def read_labels(path, traces):
-    """The signals of all steps, in one list. Raises UserError where they are of other traces."""
-    rows = read_jsonl(path)
-    if [row.get("question") for row in rows] != [question for question, _ in traces]:
+def check_labels(rows, traces, path):
+    """Raise UserError unless the rows of a file are labels of these traces, and of all of them."""
+    labelled = [(row.get("question"), "signals" in row) for row in rows]
+    if labelled != [(question, True) for question, _ in traces]:
         raise UserError(
             f"{path}: not the labels of these traces, or not of all: label them first, or mind --n"
         )
+
+
+def read_labels(path, traces):
+    """The signals of all steps, in one list. Raises UserError where they are of other traces."""
+    rows = read_jsonl(path)
+    check_labels(rows, traces, path)
     return [signal for row in rows for signal in row["signals"]]
 
 

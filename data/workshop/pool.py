@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data.experiments.report import interval
+from data.tools.figures import check_picture, panels
 from data.tools.files import check_outputs
 from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 
@@ -35,9 +36,9 @@ def read_pairs(paths):
             result = json.loads(Path(path).read_text(encoding="utf-8"))
             config = result["config"]
             same = json.dumps({name: v for name, v in config.items() if name not in OWN})
-            method, accuracy = config["method"], result["accuracy"]
+            method, accuracy = config["method"], float(result["accuracy"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{path}: not a result.json of train.py") from None
+            raise UserError(f"{path}: not a result.json of train.py with answers") from None
         if method in pairs[same]:
             print(f"left out, the same run was there: {path} (accuracy {accuracy:.1%})")
         pairs[same].setdefault(method, result)
@@ -47,6 +48,12 @@ def read_pairs(paths):
                 f"left out, without a partner: {next(iter(pair))}, seed {json.loads(same)['seed']}"
             )
     return [pair for pair in pairs.values() if len(pair) == 2]
+
+
+def measures(pairs):
+    """Those that all results have: nobody judges the paths where no checker knows the task."""
+    results = [result for pair in pairs for result in pair.values()]
+    return [name for name in MEASURES if all(result[name] is not None for result in results)]
 
 
 def count(pairs):
@@ -69,11 +76,10 @@ def difference(pairs, measure):
 
 def draw(pairs, path):
     """A line for each pair, from its clone to its scaffold, and a thick one for their means."""
-    from matplotlib.figure import Figure  # only here: slow to import
-
-    figure = Figure(figsize=(9, 4.5), layout="tight")
+    names = measures(pairs)
+    figure, axes = panels(len(names), 4.5, 4.5)
     figure.suptitle(f"scaffold minus clone, {count(pairs)}, mean and 95% interval")
-    for ax, measure in zip(figure.subplots(1, len(MEASURES)), MEASURES, strict=True):
+    for ax, measure in zip(axes, names, strict=True):
         values = in_points(pairs, measure)
         ax.plot([0, 1], values, "o-", color="0.5", alpha=0.6)
         ax.plot([0, 1], np.mean(values, axis=1), "o-", color="tab:blue", linewidth=3)
@@ -90,10 +96,11 @@ def main(argv=None):
     # Not every shell replaces a * by the names that there are.
     paths = [path for name in paths for path in sorted(glob.glob(name)) or [name]]
     check_outputs([config.figure], *paths)
+    check_picture(config.figure)
     pairs = read_pairs(paths)
     if not pairs:
         raise UserError("no pair of a scaffold and a clone; name the result.json of both")
-    for measure in MEASURES:
+    for measure in measures(pairs):
         name = measure.replace("_", " ")
         print(f"{name}, scaffold minus clone, {count(pairs)}: {difference(pairs, measure)}")
     draw(pairs, config.figure)
