@@ -6,6 +6,8 @@ from data.tools import parallel
 from data.tools.flags import UserError
 from scaffold import CONCLUSION, SIGNALS, classes_of
 
+EVALUATION_FLAGS = ("n", "tasks", "tau_from", "out", "html", "signals")
+
 
 def changed(config, names):
     """Those of the flags (names) that have another value than their default: a list."""
@@ -38,9 +40,6 @@ def check_training(config):
         )
     if init and Path(init).resolve().is_relative_to(Path(config.out_dir).resolve()):
         raise UserError(f"--init {init}: lies in --out_dir, which the run writes; name another")
-
-
-EVALUATION_FLAGS = ("n", "tasks", "tau_from", "out", "html", "signals")
 
 
 def check_answering(config, question, students):
