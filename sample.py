@@ -38,7 +38,7 @@ from data.tools.report_page import write_page
 from data.tools.serve import serve
 from data.tools.traces import read_questions
 from data.tools.workers import start_workers
-from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, classes_of, stands_for
+from scaffold import CONCLUSION, NO_SIGNAL, RESPONSE, classes_of, stands_for, taxonomy
 
 
 # ------------------------------------------------------------------------- the method, one question
@@ -403,6 +403,7 @@ def main(argv=None):
     if config.serve:
         return serve(config, question, students, decode, Decoding(config.tau))
     flow = [signal_named(name) for name in config.flow.split(",")] if config.flow else []
+    flow = taxonomy(flow, students[0].classes)
     if config.eval:
         print(f"device: {device} ({why})")
         start_workers(device)

@@ -116,7 +116,9 @@ ANSWERS = [  # given, right, do they say the same
     # more than a number and its unit
     ("5 million", "5", False),
     ("5 trillion", "5", False),
-    ("5 twelfths", "5", False),
+    ("5 sixteenths", "5", False),
+    ("5 twenties", "5", False),
+    ("5 bn", "5", False),
     ("5 fewer", "5", False),
     ("5 or more", "5", False),
     ("5 or 6", "5", False),
@@ -175,6 +177,7 @@ ANSWERS = [  # given, right, do they say the same
     ("No trees", "No", False),
     ("No-one", "No", False),
     ("No - it can't.", "No", True),
+    ("No - one of them lies", "No", True),
     ("noble", "No", False),
     ("not true", "Yes", False),
     ("It is not true", "True", False),

@@ -17,7 +17,7 @@ import pytest
 
 from annotate import annotate
 from data.algorithmic import prepare
-from data.experiments import by_family, grid, report, rescore
+from data.experiments import by_family, forks, grid, report, rescore
 from data.experiments.plan import (
     StudentPlan,
     read_plan,
@@ -393,8 +393,21 @@ def test_every_committed_plan_has_its_rows(plan):
 def test_one_program_writes_the_results_of_a_plan(program, tmp_path):
     """Two grids would train every student twice, and count it as two."""
     write_rows(tmp_path / "plan.jsonl", [GOOD])
+    write_rows(tmp_path / "results.jsonl", [])
     with lock_folder(tmp_path), pytest.raises(UserError, match="another run is writing there"):
         program.main([str(tmp_path / "plan.jsonl")])
+
+
+def test_a_wrong_path_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        rescore.main([str(tmp_path / "typo" / "plan.jsonl")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_that_training_refuses_is_refused_at_once(tmp_path):
+    write_rows(tmp_path / "plan.jsonl", [{**GOOD, "flags": {"minutes": 1, "max_steps": 9}}])
+    with pytest.raises(UserError, match="in place of --max_steps"):
+        grid.main([str(tmp_path / "plan.jsonl")])
 
 
 def test_a_plan_may_name_all_families():
@@ -421,6 +434,14 @@ def test_report_of_no_student(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "no student has finished yet" in out and "the oracle's signals alone give away" in out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plan.jsonl", "results.png"]
+
+
+@pytest.mark.parametrize("reference", ["scafold", "scaffold:5 tries"])
+def test_a_reference_that_no_student_has(reference, tmp_path):
+    (tmp_path / "plan.jsonl").write_text(json.dumps(GOOD))
+    write_rows(tmp_path / "results.jsonl", family_rows("navigate", [0.2], [0.3]))
+    with pytest.raises(UserError, match=f"--reference {reference}"):
+        report.main([str(tmp_path / "plan.jsonl"), "--reference", reference])
 
 
 @pytest.mark.slow
@@ -582,12 +603,27 @@ def test_a_family_counts_once_and_the_tuned_one_not_at_all():
     assert by_family.pooled(rows, "erroneous_paths", ["web_of_lies"])[0] == pytest.approx(-mean)
 
 
-def test_pairs_have_the_same_number_of_traces():
+def test_students_of_several_sizes_are_no_pairs(tmp_path):
+    plan = tmp_path / "plan.jsonl"
+    plan.write_text("")
     few = family_rows("navigate", [0.2, 0.3], [0.3, 0.4], n_train=100)
     many = family_rows("navigate", [0.8], [0.7, 0.9], n_train=400)
-    assert by_family.differences(few + many, "navigate", "accuracy") == pytest.approx([10, 10, -10])
-    del few[0]["flags"]["max_steps"]
-    assert by_family.passes(few, "navigate") == TrainConfig.max_steps * TrainConfig.batch_size / 100
+    write_rows(tmp_path / "results.jsonl", few + many)
+    with pytest.raises(UserError, match="navigate has several numbers of traces"):
+        by_family.main([str(plan)])
+    for row in few + many:
+        row["flags"]["forks"] = True
+    write_rows(tmp_path / "results.jsonl", few + many)
+    with pytest.raises(UserError, match="navigate has several numbers of traces"):
+        forks.main([str(plan)])
+
+
+def test_a_plan_without_a_number_of_steps_has_the_default():
+    rows = family_rows("navigate", [0.2], [0.3], n_train=100)
+    del rows[0]["flags"]["max_steps"]
+    assert (
+        by_family.passes(rows, "navigate") == TrainConfig.max_steps * TrainConfig.batch_size / 100
+    )
 
 
 def test_halfway_between_guessing_and_plenty():
@@ -608,6 +644,8 @@ def test_families_are_printed_and_drawn(tmp_path, capsys):
     write_rows(tmp_path / "results.jsonl", rows)
     with pytest.raises(UserError, match="two families have to have two pairs"):
         by_family.main([str(plan)])
+    with pytest.raises(UserError, match="unknown task 'web_of_lie'"):
+        by_family.main([str(plan), "--tuned_on", "web_of_lie"])
     rows += family_rows("reachability", [0.5, 0.4], [0.5, 0.4])
     write_rows(tmp_path / "results.jsonl", rows)
     by_family.main([str(plan)])

@@ -243,26 +243,6 @@ def test_the_report_of_the_forks(tmp_path, capsys):
     assert cells == f"object_counting embed 1 90.0 20.0 0.0 100.0 100.0 100.0 100.0 {share}".split()
 
 
-def test_what_is_lost_is_lost_by_the_same_student():
-    flags = {"tasks": "object_counting", "seed": 0}
-    rows = [
-        {
-            "arm": "embed",
-            "decoding": decoding,
-            "accuracy": accuracy,
-            "flags": {**flags, "n_train": n},
-        }
-        for n, decoding, accuracy in [
-            (50, "predicted", 0.5),
-            (50, "told", 0.4),
-            (800, "predicted", 0.9),
-            (800, "told", 0.9),
-        ]
-    ]
-    found = forks.measure(rows)["object_counting", "embed"]
-    assert found["lost when told"] == pytest.approx([10, 0])
-
-
 def test_signals_are_told_at_forks_alone(trained, monkeypatch):
     pairs = prepare.rows(["object_counting"], "val", 12, forks=True)
     rows, _ = annotate([row for row, _ in pairs], llm=[signals for _, signals in pairs])

@@ -293,6 +293,13 @@ def test_malformed_gold(gold, says, yard, capsys):
     assert tree(yard) == before
 
 
+@pytest.mark.parametrize("signals", [[], [5, 6, 6]])
+def test_gold_signals_of_other_traces(signals, yard, capsys):
+    write_rows("gold.jsonl", [{"id": "a", "signals": signals}])  # of a step and its answer
+    message = refused(annotate.main, ["t.jsonl", "out.jsonl", "--gold", "gold.jsonl"], capsys)
+    assert f"{len(signals)} signals of id 'a', which has 1 steps" in message
+
+
 def test_an_id_that_gold_cannot_have(yard, capsys):
     """The ids of gold signals are strings, those of traces are anything."""
     write_rows("t.jsonl", [{**GOOD, "id": ["a", ESCAPES * 1000]}])
@@ -351,6 +358,7 @@ TRAIN_FLAGS = [
     ("--init folder --max_steps 700", "in place of --max_steps"),
     ("--minutes 2 --max_steps 700", "in place of --max_steps"),
     ("--grid plan.jsonl --depth 2 --minutes 1", "leave out --depth"),
+    ("--first_tasks web_of_lie", "unknown task 'web_of_lie'"),
     (f"--n_train {10**12}", "--n_train"),
     ("--n_train 0", "--n_train"),
     ("--n_val -1", "--n_val"),
@@ -590,11 +598,10 @@ def test_what_a_student_cannot_do_is_refused():
         check(scaffold, **{name: value})
         with pytest.raises(UserError, match=f"--{name}"):
             check(clone, **{name: value})
-    check(("scaffold", N_CLASSES), flow="recall", prune=True)
-    check(coarse, tau=0.9)
-    for name, value in {"prune": True, "flow": "recall"}.items():
-        with pytest.raises(UserError, match=f"--{name}.*--classes"):
-            check(coarse, **{name: value})
+    check(("scaffold", N_CLASSES), prune=True)
+    check(coarse, tau=0.9, flow="recall")
+    with pytest.raises(UserError, match="--prune.*--classes"):
+        check(coarse, prune=True)
     check(clone, scaffold, tau=0.9, prune=True)  # the clone goes without
     with pytest.raises(UserError, match="--temperature"):
         check(scaffold, clone, k=2)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 import sample
 from data.algorithmic import prepare
 from data.tools.batch import Reasoning
+from data.tools.checkpoint import load_student
 from data.tools.display import unknown_words
 from data.tools.evaluation import annotated_traces
 from data.tools.flags import UserError
@@ -510,6 +512,17 @@ def test_signal_sources_that_are_not_there(flags, message, trained, tmp_path):
 def test_names_of_a_flow():
     names = ["recall", "Contrast", " reasoning", "response"]
     assert [signal_named(name) for name in names] == [RECALL, CONTRAST, REASONING, RESPONSE]
+
+
+def test_a_flow_is_in_the_classes_of_the_student(trained, monkeypatch, capsys):
+    """A student of three classes goes on where it is told to recall."""
+    student = load_student(trained / "ckpt.pt", "cpu")
+    student.classes = 3
+    monkeypatch.setattr(sample, "load_student", lambda path, device: student)
+    sample.main([QUESTIONS[0], "--flow", "recall,contrast,conclusion", "--device", "cpu"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "[" in line]
+    names = [re.search(r"\[(.+)  ", line)[1] for line in lines[:3]]
+    assert names == [SIGNALS[s].name for s in (REASONING, CONTRAST, RESPONSE)]
 
 
 @pytest.mark.parametrize("name", ["", "and", "doubt"])

@@ -108,7 +108,7 @@ def test_time_budget(tmp_path):
 
 def test_a_new_run_leaves_nothing_of_an_earlier_one(tmp_path, monkeypatch):
     """Neither its results, should the new run be stopped, nor its best student, which would win."""
-    for name in ("best.pt", "traces.jsonl", "result.json", "report.html", "curves.png"):
+    for name in ("best.pt", "traces.jsonl", "report.html", "curves.png", "best.pt.123.part"):
         (tmp_path / name).write_bytes(b"of an earlier run")
     monkeypatch.setattr(train, "finish", lambda run, start: None)  # as if it were stopped
     flags = "--n_train 60 --n_test 0 --max_steps 1".split()

@@ -263,9 +263,10 @@ def test_paths_that_nobody_judges_are_not_pooled(tmp_path, capsys):
         paths.append(result_file(tmp_path / method, accuracy, method=method))
         result = json.loads(Path(paths[-1]).read_text())
         Path(paths[-1]).write_text(json.dumps({**result, "erroneous_paths": None}))
-    pool.main([*paths, "--figure", str(tmp_path / "pooled.png")])
+    pool.main([*paths, "--figure", str(tmp_path / "new" / "pooled.png")])
     said = capsys.readouterr().out
-    assert "accuracy, scaffold minus clone, 1 pair: +20.0" in said and "erroneous" not in said
+    assert "accuracy, scaffold minus clone, 1 pair: +20.0" in said
+    assert "left out, not known of every run: erroneous paths" in said
 
 
 # ----------------------------------------------------------------------------------- labels by hand
@@ -306,7 +307,9 @@ def test_labels_by_hand(tmp_path, monkeypatch, capsys):
 
 def test_a_file_without_labels_is_not_added_to(tmp_path):
     rows = [row for row, _ in prepare.rows(list(prepare.FAMILIES), "val", 2)]
-    for others in (rows, [{"question": "another", "signals": [1]}]):
+    first = rows[0]["question"]
+    wrong = [{"question": first, "signals": signals} for signals in ([1], "Recall", [[]] * 99)]
+    for others in (rows, [{"question": "another", "signals": [1]}], *([row] for row in wrong)):
         write_jsonl(tmp_path / "t.jsonl", others)
         before = (tmp_path / "t.jsonl").read_bytes()
         with pytest.raises(UserError, match="not the labels of these traces"):

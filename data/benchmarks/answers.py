@@ -39,6 +39,7 @@ WRAPPED = re.compile(
 # (pattern, replacement), in this order: typography that leaves the meaning alone.
 SPELLINGS = [
     (r"[−–]", "-"),
+    (r"(?i)\bno-one\b", "nobody"),
     ("½", " 1/2"),
     ("¼", " 1/4"),
     ("¾", " 3/4"),
@@ -70,9 +71,9 @@ NUMBER = re.compile(
 NO_UNIT = set(
     """
     half halve third quarter fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
-    hundredth thousandth millionth
-    one two three four five six seven eight nine ten eleven twelve twenty hundred thousand
-    million billion trillion dozen score
+    sixteenth twentieth hundredth thousandth millionth
+    one two three four five six seven eight nine ten eleven twelve twenty twentie hundred
+    thousand million billion bn trillion dozen score
     pi squared cubed factorial more less fewer below above under over not wrong
     """.split()
 )
@@ -90,7 +91,7 @@ OPTION = re.compile(
 VERDICT = re.compile(
     r"""
     (?: (?: so | thus | therefore | hence | well ) [, ]* )?
-    ( yes | no (?! -one\b ) | true | false )
+    ( yes | no | true | false )
     (?= $ | [,.;:!—-]
       | [ ] (?: because | since | as | it | they | he | she )\b  # not "no trees"
     )

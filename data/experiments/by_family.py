@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.algorithmic import prepare
-from data.experiments.plan import read_results, results_file
+from data.experiments.plan import check_sizes, read_results, results_file
 from data.experiments.report import PLAN, by_size, interval
 from data.tools.figures import panels
 from data.tools.files import check_outputs
@@ -79,14 +79,13 @@ def pooled_families(rows, tuned_on):
 
 
 def differences(rows, task, measure):
-    """Points of scaffold - clone, one for each pair of the same traces and seed: a list."""
-    arms = {"clone": {}, "scaffold": {}}
+    """Points of scaffold - clone, one for each seed that both have: a list."""
+    by_seed = {"clone": {}, "scaffold": {}}
     for row in rows:
         if row["flags"]["tasks"] == task and row["decoding"] == "predicted":
-            pair = row["flags"]["n_train"], row["flags"]["seed"]
-            arms.get(row["arm"], {})[pair] = row[measure]
-    clones, scaffolds = arms["clone"], arms["scaffold"]
-    return [100 * (scaffolds[pair] - clones[pair]) for pair in sorted(clones.keys() & scaffolds)]
+            by_seed.get(row["arm"], {})[row["flags"]["seed"]] = row[measure]
+    clones, scaffolds = by_seed["clone"], by_seed["scaffold"]
+    return [100 * (scaffolds[seed] - clones[seed]) for seed in sorted(clones.keys() & scaffolds)]
 
 
 def pooled(rows, measure, tuned_on):
@@ -123,16 +122,16 @@ def comparison_table(rows, tuned_on):
     Beside it, what may explain it: the passes over the traces, and how good the signals are.
     """
     lines = [
-        "| family | pairs | accuracy | erroneous paths | passes | signals, % of the ceiling |",
+        "| family | seeds | accuracy | erroneous paths | passes | signals, % of the ceiling |",
         "|---|---|---|---|---|---|",
     ]
     for task in compared(rows):
         cells = [interval(differences(rows, task, measure)) for measure in MEASURES]
         texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
         star = " (tuned on, not pooled)" if task in tuned_on else ""
-        n_pairs = len(differences(rows, task, "accuracy"))
+        n_seeds = len(differences(rows, task, "accuracy"))
         learned = f"{passes(rows, task):.0f} | {100 * signals_learned(rows, task):.0f}"
-        lines.append(f"| {task}{star} | {n_pairs} | {texts} | {learned} |")
+        lines.append(f"| {task}{star} | {n_seeds} | {texts} | {learned} |")
     cells = [pooled(rows, measure, tuned_on) for measure in MEASURES]
     texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
     n = len(pooled_families(rows, tuned_on))
@@ -142,7 +141,7 @@ def comparison_table(rows, tuned_on):
 def draw(rows, tuned_on, path):
     """A row for each family, hollow where it was tuned on; the pooled estimate below."""
     tasks = compared(rows)
-    names = [f"{task} ({len(differences(rows, task, 'accuracy'))} pairs)" for task in tasks]
+    names = [f"{task} ({len(differences(rows, task, 'accuracy'))} seeds)" for task in tasks]
     n_pooled = len(pooled_families(rows, tuned_on))
     figure, axes = panels(len(MEASURES), 6, 0.5 * len(tasks) + 2)
     for ax, measure in zip(axes, MEASURES, strict=True):
@@ -173,9 +172,10 @@ def main(argv=None):
     if {row["arm"] for row in rows} == {"clone"}:
         print(ladder_table(rows))
         return
+    check_sizes(rows, plan_path)
     path = results_file(plan_path).with_name("families.png")
     check_outputs([path], plan_path)
-    tuned_on = config.tuned_on.split(",")
+    tuned_on = prepare.parse_tasks(config.tuned_on) if config.tuned_on else []
     if len(pooled_families(rows, tuned_on)) < 2:
         problem = "two families have to have two pairs of the arms clone and scaffold"
         raise UserError(f"{plan_path}: {problem}, beside {', '.join(tuned_on)}")

@@ -12,7 +12,7 @@ the teacher's signals. The grid counts them, as "steps" in the results. Nothing 
 from collections import defaultdict
 from dataclasses import dataclass
 
-from data.experiments.plan import read_results
+from data.experiments.plan import check_sizes, read_results
 from data.experiments.report import PLAN, interval
 from data.tools.flags import UserError, parse_flags, run_program
 
@@ -57,13 +57,13 @@ def measure(rows):
     measures = defaultdict(lambda: defaultdict(list))
     accuracy = {}
     for row in sorted(rows, key=lambda row: row["decoding"] == "told"):  # the others come first
-        task, n_train, seed = (row["flags"][name] for name in ("tasks", "n_train", "seed"))
+        task, seed = row["flags"]["tasks"], row["flags"]["seed"]
         student = measures[task, row["arm"]]
         if row["decoding"] == "predicted":
-            accuracy[task, row["arm"], n_train, seed] = row["accuracy"]
+            accuracy[task, row["arm"], seed] = row["accuracy"]
             student["accuracy"].append(100 * row["accuracy"])
         if row["decoding"] == "told":
-            lost = accuracy[task, row["arm"], n_train, seed] - row["accuracy"]
+            lost = accuracy[task, row["arm"], seed] - row["accuracy"]
             student["lost when told"].append(100 * lost)
         for place, count in row.get("steps", {}).items():
             for name in ("right", "obeyed"):
@@ -107,6 +107,7 @@ def main(argv=None):
     rows = [row for row in read_results(plan_path) if row["flags"].get("forks")]
     if not rows:
         raise UserError(f"{plan_path}: no student of forked traces has finished yet")
+    check_sizes(rows, plan_path)
     print(table(measure(rows)))
 
 

@@ -37,6 +37,7 @@ from data.experiments.plan import (
 )
 from data.experiments.report import PLAN, ReportConfig, group_of, pictures, print_report
 from data.tools.checkpoint import load_student
+from data.tools.checks import check_training
 from data.tools.evaluation import choose_tau
 from data.tools.files import check_outputs, write_jsonl
 from data.tools.flags import UserError, flag, parse_flags, run_program
@@ -196,7 +197,8 @@ def missing_students(lines, rows):
     students = student_plans(lines)
     named = {(*group_of(row), row["flags"]["seed"]): row for row in rows}
     for student in students:
-        parse_flags(TrainConfig, student.argv(), "")
+        (config,) = parse_flags(TrainConfig, student.argv(), "")
+        check_training(config)
         for decoding, options in list(student.decodings.items()):
             row = student.row(decoding)
             old = named.setdefault((*group_of(row), row["flags"]["seed"]), row)

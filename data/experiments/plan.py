@@ -102,6 +102,15 @@ def traces_file(results, row):
     return results.with_name("traces") / f"{name}.jsonl.gz"
 
 
+def check_sizes(rows, plan_path):
+    """Raise UserError where a family has students of several numbers of traces: no pairs."""
+    sizes = {(row["flags"]["tasks"], row["flags"]["n_train"]) for row in rows}
+    tasks = [task for task, _ in sizes]
+    if several := [task for task in tasks if tasks.count(task) > 1]:
+        problem = "has several numbers of traces here, and this report compares at one"
+        raise UserError(f"{plan_path}: {several[0]} {problem}")
+
+
 def read_results(plan_path):
     """The rows of the results so far, one for each student and decoding."""
     path = results_file(plan_path)

@@ -18,7 +18,7 @@ from data.algorithmic import prepare
 from data.experiments.plan import read_plan, read_results, results_file
 from data.tools.figures import draw_curves
 from data.tools.files import check_outputs
-from data.tools.flags import Positional, flag, parse_flags, run_program
+from data.tools.flags import Positional, UserError, flag, parse_flags, run_program
 from data.tools.terminal import printable
 
 PLAN = Positional("plan", "the plan (JSONL); results.jsonl is beside it")
@@ -262,6 +262,9 @@ def print_report(plan_path, reference="clone"):
     plan = read_plan(plan_path)
     check_outputs(pictures(plan_path), plan_path, results_file(plan_path))
     rows = read_results(plan_path)
+    names = {name for row in rows for name in (row["arm"], f"{row['arm']}:{row['decoding']}")}
+    if rows and reference not in {ReportConfig.reference, *names}:
+        raise UserError(f"--reference {reference}: no student of {plan_path} has this arm")
     print(printable(table(rows, reference)))
     tasks = {task for line in plan if "data" not in line["flags"] for task in line["tasks"]}
     for task in sorted(tasks):

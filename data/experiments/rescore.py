@@ -41,6 +41,8 @@ def rescore(row, path):
 def main(argv=None):
     _, plan = parse_flags(RescoreConfig, argv, __doc__.split("\n")[0], PLAN)
     results = results_file(plan)
+    if not results.exists():
+        raise UserError(f"{results}: no such file; the grid writes it")
     with lock_folder(results.parent):
         rescore_all(plan, results)
 

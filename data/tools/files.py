@@ -88,10 +88,11 @@ def replacing(path):
             os.fsync(f.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as e:  # torch.save says RuntimeError where the disk is full
-        if part.is_file():
-            part.unlink()
         reason = getattr(e, "strerror", None) or "is the disk full?"
         raise UserError(f"{path}: cannot be written ({reason}); an older one is kept") from None
+    finally:
+        if part.is_file():  # something went wrong, or Ctrl-C
+            part.unlink()
 
 
 def write_text(path, text):

@@ -3,7 +3,7 @@
 from data.benchmarks import prepare
 from data.tools.files import check_field, read_jsonl
 from data.tools.flags import UserError
-from scaffold import SIGNAL_NAMES, SIGNALS, Step, Trace, taxonomy
+from scaffold import SIGNAL_NAMES, SIGNALS, Step, Trace, split_steps, steps_of, taxonomy
 
 
 def check_steps(row, path):
@@ -89,4 +89,8 @@ def load_gold(path, rows, source):
         id = row.get("id")
         if not isinstance(id, str) or id not in gold:
             raise UserError(f"{source}: no gold signals for id {id!r} in {path}")
+        steps = split_steps(row["trace"])  # the closing step may have none, see `steps_of`
+        if not len(steps) <= len(gold[id]) <= len(steps_of(row)):
+            problem = f"{len(gold[id])} signals of id {id!r}, which has {len(steps)} steps"
+            raise UserError(f"{path}: {problem}; are these the gold signals of {source}?")
     return gold

@@ -53,13 +53,15 @@ def fingerprint(examples):
 
 
 def clear_folder(folder, resume):
-    """Remove from a run's folder half a checkpoint, left by a run that was killed.
+    """Remove from a run's folder what an earlier run left half written when it was killed.
 
-    Unless the run is resumed, results of an earlier one go, too: they would be taken for its own.
+    Unless the run is resumed, whole results go, too: they would be taken for its own.
     """
-    for part in folder.glob("ckpt.pt.*.part"):
-        part.unlink()
-    for name in () if resume else ("best.pt", *RESULTS):
+    results = ["best.pt", *RESULTS]
+    for name in ["ckpt.pt", "metrics.jsonl", *results]:
+        for part in folder.glob(f"{name}.*.part"):
+            part.unlink()
+    for name in [] if resume else results:
         (folder / name).unlink(missing_ok=True)
 
 

@@ -59,11 +59,23 @@ def label(traces, path):
 
 def check_labels(rows, traces, path):
     """Raise UserError unless the rows of a file are labels of these traces, and of all of them."""
-    labelled = [(row.get("question"), "signals" in row) for row in rows]
-    if labelled != [(question, True) for question, _ in traces]:
+    are_of = len(rows) == len(traces) and all(map(labels_it, rows, traces))
+    if not are_of:
         raise UserError(
             f"{path}: not the labels of these traces, or not of all: label them first, or mind --n"
         )
+
+
+def labels_it(row, trace):
+    """Does a row have a signal for every step of a trace, a (question, steps)?"""
+    question, steps = trace
+    signals = row.get("signals")
+    return (
+        row.get("question") == question
+        and isinstance(signals, list)
+        and len(signals) == len(steps)
+        and all(signal in range(len(SIGNALS)) for signal in signals)
+    )
 
 
 def read_labels(path, traces):

@@ -37,6 +37,7 @@ def read_pairs(paths):
             config = result["config"]
             same = json.dumps({name: v for name, v in config.items() if name not in OWN})
             method, accuracy = config["method"], float(result["accuracy"])
+            result.setdefault("erroneous_paths", None)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: not a result.json of train.py with answers") from None
         if method in pairs[same]:
@@ -87,6 +88,7 @@ def draw(pairs, path):
         ax.set_xticks([0, 1], ["clone", "scaffold"])
         ax.set_xlim(-0.3, 1.3)
         ax.set_ylabel(f"{measure.replace('_', ' ')} in %")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 
 
@@ -100,6 +102,8 @@ def main(argv=None):
     pairs = read_pairs(paths)
     if not pairs:
         raise UserError("no pair of a scaffold and a clone; name the result.json of both")
+    if measures(pairs) != MEASURES:
+        print("left out, not known of every run: erroneous paths")
     for measure in measures(pairs):
         name = measure.replace("_", " ")
         print(f"{name}, scaffold minus clone, {count(pairs)}: {difference(pairs, measure)}")
