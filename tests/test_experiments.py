@@ -383,7 +383,16 @@ def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path)
 
 
 @seven_signals
-@pytest.mark.parametrize("plan", ["plan.jsonl", "later.jsonl", "real/plan.jsonl"])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "plan.jsonl",
+        "later.jsonl",
+        "real/plan.jsonl",
+        "families/ladder/plan.jsonl",
+        "families/plan.jsonl",
+    ],
+)
 def test_every_committed_plan_has_its_rows(plan):
     lines = read_plan(PLANS / plan)
     assert grid.missing_students(lines, read_results(PLANS / plan)) == []
@@ -456,6 +465,14 @@ def test_the_committed_results_give_the_readmes_figures(tmp_path, capsys):
     assert any("the oracle's signals alone give away 92.6% of the answers" in s for s in lines)
     for name in ("results.png", "curves.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+
+
+@seven_signals
+def test_the_table_of_the_families_is_in_their_readme():
+    rows = read_results(PLANS / "families" / "plan.jsonl")
+    readme = (PLANS / "families" / "README.md").read_text(encoding="utf-8")
+    for line in by_family.comparison_table(rows, ["web_of_lies", "object_counting"]).splitlines():
+        assert line in readme
 
 
 def test_interval_by_hand():
