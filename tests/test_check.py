@@ -450,6 +450,7 @@ WRONG = {  # the last step of each is wrong, the steps before it (| stands betwe
         "False ) or False is False.",
         "True and False is True.",
         "not comes before brackets.",
+        "and comes before and.",
         "True and False is False, leaving ( False ) or False.",
         "The expression is True.",
         "and comes first, then not",
@@ -462,6 +463,7 @@ WRONG = {  # the last step of each is wrong, the steps before it (| stands betwe
         "[ < ( ) gives [ < (.",
         "[ < stays open, which needs > ].",
         "The first bracket opened closes first.",
+        "The last bracket never closes first.",
     ],
     COUNT: [
         "Two onions make 2.|The three heads of broccoli make 5.",

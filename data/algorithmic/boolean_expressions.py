@@ -181,7 +181,8 @@ class Checker:
             if claim["first"] or claim["relation"]:  # a rule names the operators in their order
                 ranks = [RANK[word] for word in tokens_of(claim[0]) if word in RANK]
                 in_order = ranks == sorted(ranks, reverse=claim["relation"] == "after")
-                if not in_order or claim["first"] and ranks[0] > self.tightest:
+                alike = claim["relation"] and len(set(ranks)) == 1  # and comes before and
+                if not in_order or alike or claim["first"] and ranks[0] > self.tightest:
                     yield "not the order of precedence"
                 continue
             yield from self.settle(claim["rest"])

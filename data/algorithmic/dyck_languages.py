@@ -94,7 +94,8 @@ class Checker:
                       |which|so|us|with)\b)+
         (?P<stack>{RUN}|nothing\b|none\b|empty\b)(?:\ open\b)?
       | (?:\bbracket\ opened\ )?
-        \b(?P<which>last|newest|latest|most\ recent|first|oldest)\b(?:\ \w+){{0,3}}?
+        \b(?P<which>last|newest|latest|most\ recent|first|oldest)\b
+          (?:\ (?:one|brackets?|symbol|opened|opening|open|still|that|was|is)\b){{0,3}}?
         \ (?:closes|(?:must|has\ to|should|to)\ (?:be\ )?closed?|is\ closed)
         \ (?P<when>first|last)\b  # the last bracket opened closes first
     """
