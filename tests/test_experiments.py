@@ -618,6 +618,9 @@ def test_a_family_counts_once_and_the_tuned_one_not_at_all():
     # the t-interval of two values: 12.706 times half of their distance
     assert half == pytest.approx(12.706 * (40 / 3 - 10) / 2, rel=1e-3)
     assert by_family.pooled(rows, "erroneous_paths", ["web_of_lies"])[0] == pytest.approx(-mean)
+    # over the seeds that all have: (0 + 20) / 2 and (20 + 20) / 2
+    mean, half = by_family.pooled_over_seeds(rows, "accuracy", ["web_of_lies"])
+    assert (mean, half) == pytest.approx((15, 12.706 * 5), rel=1e-3)
 
 
 def test_students_of_several_sizes_are_no_pairs(tmp_path):

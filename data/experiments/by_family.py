@@ -79,13 +79,19 @@ def pooled_families(rows, tuned_on):
 
 
 def differences(rows, task, measure):
-    """Points of scaffold - clone, one for each seed that both have: a list."""
+    """{seed: points of scaffold - clone} for each seed that both have."""
     by_seed = {"clone": {}, "scaffold": {}}
     for row in rows:
         if row["flags"]["tasks"] == task and row["decoding"] == "predicted":
             by_seed.get(row["arm"], {})[row["flags"]["seed"]] = row[measure]
     clones, scaffolds = by_seed["clone"], by_seed["scaffold"]
-    return [100 * (scaffolds[seed] - clones[seed]) for seed in sorted(clones.keys() & scaffolds)]
+    seeds = sorted(clones.keys() & scaffolds)
+    return {seed: 100 * (scaffolds[seed] - clones[seed]) for seed in seeds}
+
+
+def difference(rows, task, measure):
+    """(mean, half of its 95% interval) of scaffold - clone over the seeds."""
+    return interval([*differences(rows, task, measure).values()])
 
 
 def pooled(rows, measure, tuned_on):
@@ -95,7 +101,17 @@ def pooled(rows, measure, tuned_on):
     these means. So it speaks of other families like these, not only of other seeds.
     """
     tasks = pooled_families(rows, tuned_on)
-    return interval([np.mean(differences(rows, task, measure)) for task in tasks])
+    return interval([difference(rows, task, measure)[0] for task in tasks])
+
+
+def pooled_over_seeds(rows, measure, tuned_on):
+    """The same mean with the interval over the seeds, each with its mean over the families.
+
+    So it speaks of these families alone. It was no part of the plan.
+    """
+    families = [differences(rows, task, measure) for task in pooled_families(rows, tuned_on)]
+    seeds = set.intersection(*map(set, families))
+    return interval([np.mean([family[seed] for family in families]) for seed in sorted(seeds)])
 
 
 def passes(rows, task):
@@ -126,16 +142,22 @@ def comparison_table(rows, tuned_on):
         "|---|---|---|---|---|---|",
     ]
     for task in compared(rows):
-        cells = [interval(differences(rows, task, measure)) for measure in MEASURES]
-        texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
+        texts = in_points(difference(rows, task, measure) for measure in MEASURES)
         star = " (tuned on, not pooled)" if task in tuned_on else ""
         n_seeds = len(differences(rows, task, "accuracy"))
         learned = f"{passes(rows, task):.0f} | {100 * signals_learned(rows, task):.0f}"
         lines.append(f"| {task}{star} | {n_seeds} | {texts} | {learned} |")
-    cells = [pooled(rows, measure, tuned_on) for measure in MEASURES]
-    texts = " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in cells)
+    over_families = in_points(pooled(rows, measure, tuned_on) for measure in MEASURES)
+    over_seeds = in_points(pooled_over_seeds(rows, measure, tuned_on) for measure in MEASURES)
     n = len(pooled_families(rows, tuned_on))
-    return "\n".join([*lines, f"| pooled over {n} families | | {texts} | | |"])
+    lines.append(f"| pooled over {n} families | | {over_families} | | |")
+    lines.append(f"| the same mean, its interval over the seeds | | {over_seeds} | | |")
+    return "\n".join(lines)
+
+
+def in_points(intervals):
+    """(mean, half) of each measure as cells of a table."""
+    return " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in intervals)
 
 
 def draw(rows, tuned_on, path):
@@ -146,7 +168,7 @@ def draw(rows, tuned_on, path):
     figure, axes = panels(len(MEASURES), 6, 0.5 * len(tasks) + 2)
     for ax, measure in zip(axes, MEASURES, strict=True):
         for place, task in enumerate(tasks):
-            mean, half = interval(differences(rows, task, measure))
+            mean, half = difference(rows, task, measure)
             fill = "white" if task in tuned_on else "tab:blue"
             style = {"color": "tab:blue", "markerfacecolor": fill, "capsize": 3, "markersize": 8}
             ax.errorbar(mean, place, xerr=half, fmt="o", **style)
