@@ -415,7 +415,7 @@ def test_a_wrong_path_leaves_no_folder(tmp_path):
 
 def test_a_plan_that_training_refuses_is_refused_at_once(tmp_path):
     write_rows(tmp_path / "plan.jsonl", [{**GOOD, "flags": {"minutes": 1, "max_steps": 9}}])
-    with pytest.raises(UserError, match="in place of --max_steps"):
+    with pytest.raises(UserError, match="--max_steps: leave it out"):
         grid.main([str(tmp_path / "plan.jsonl")])
 
 
@@ -613,13 +613,14 @@ def test_a_family_counts_once_and_the_tuned_one_not_at_all():
     rows += family_rows("reachability", [0.5, 0.4, 0.9], [0.7, 0.6, 0.9, 1.0])  # (20 + 20 + 0) / 3
     rows += family_rows("web_of_lies", [0.1], [0.9])
     assert by_family.families_in(rows) == ["web_of_lies", "navigate", "reachability"]
-    mean, half = by_family.pooled(rows, "accuracy", ["web_of_lies"])
+    mean, half = by_family.pool_over_families(rows, "accuracy", ["web_of_lies"])
     assert mean == pytest.approx((10 + 40 / 3) / 2)
     # the t-interval of two values: 12.706 times half of their distance
     assert half == pytest.approx(12.706 * (40 / 3 - 10) / 2, rel=1e-3)
-    assert by_family.pooled(rows, "erroneous_paths", ["web_of_lies"])[0] == pytest.approx(-mean)
+    errors, _ = by_family.pool_over_families(rows, "erroneous_paths", ["web_of_lies"])
+    assert errors == pytest.approx(-mean)
     # over the seeds that all have: (0 + 20) / 2 and (20 + 20) / 2
-    mean, half = by_family.pooled_over_seeds(rows, "accuracy", ["web_of_lies"])
+    mean, half = by_family.pool_over_seeds(rows, "accuracy", ["web_of_lies"])
     assert (mean, half) == pytest.approx((15, 12.706 * 5), rel=1e-3)
 
 

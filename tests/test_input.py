@@ -354,10 +354,10 @@ TRAIN_FLAGS = [
     ("--adam_lr nan", "--adam_lr"),
     ("--clip -1", "--clip"),
     ("--muon_lr 0 --adam_lr 0", "above 0"),
-    ("--epochs 2 --max_steps 700", "in place of --max_steps"),
-    ("--init folder --max_steps 700", "in place of --max_steps"),
-    ("--minutes 2 --max_steps 700", "in place of --max_steps"),
-    ("--grid plan.jsonl --depth 2 --minutes 1", "leave out --depth"),
+    ("--epochs 2 --max_steps 700", "--max_steps: leave it out"),
+    ("--init folder --max_steps 700", "--max_steps: leave it out"),
+    ("--minutes 2 --max_steps 700", "--max_steps: leave it out"),
+    ("--grid plan.jsonl --depth 2 --minutes 1", "--depth: the plan"),
     ("--first_tasks web_of_lie", "unknown task 'web_of_lie'"),
     (f"--n_train {10**12}", "--n_train"),
     ("--n_train 0", "--n_train"),
@@ -525,7 +525,7 @@ SAMPLE_FLAGS = [
     ("--eval q.jsonl --ckpt s.pt --signals some", "--signals"),
     ("--eval q.jsonl --ckpt s.pt --flow recall", "--flow"),
     ("--eval q.jsonl --compare s.pt s.pt", "--compare"),
-    ("q --eval q.jsonl --ckpt s.pt", "leave out a question"),
+    ("q --eval q.jsonl --ckpt s.pt", "leave out the question"),
     *[(f"q --ckpt s.pt --{option}", "goes with --eval") for option in EVALUATION_OPTIONS],
 ]
 PREPARE_FLAGS = [

@@ -68,14 +68,14 @@ def families_in(rows):
     return [task for task in prepare.FAMILY_NAMES if task in found]
 
 
-def compared(rows):
+def families_with_pairs(rows):
     """The families with at least two pairs: one pair has no interval."""
     return [task for task in families_in(rows) if len(differences(rows, task, "accuracy")) > 1]
 
 
 def pooled_families(rows, tuned_on):
     """Those that the pooled estimate is over: nothing was tuned on them."""
-    return [task for task in compared(rows) if task not in tuned_on]
+    return [task for task in families_with_pairs(rows) if task not in tuned_on]
 
 
 def differences(rows, task, measure):
@@ -94,7 +94,7 @@ def difference(rows, task, measure):
     return interval([*differences(rows, task, measure).values()])
 
 
-def pooled(rows, measure, tuned_on):
+def pool_over_families(rows, measure, tuned_on):
     """(mean, half of its 95% interval) over `pooled_families`.
 
     The family is the unit: each counts once, with the mean of its seeds, and the t-interval is over
@@ -104,7 +104,7 @@ def pooled(rows, measure, tuned_on):
     return interval([difference(rows, task, measure)[0] for task in tasks])
 
 
-def pooled_over_seeds(rows, measure, tuned_on):
+def pool_over_seeds(rows, measure, tuned_on):
     """The same mean with the interval over the seeds, each with its mean over the families.
 
     So it speaks of these families alone. It was no part of the plan.
@@ -141,14 +141,14 @@ def comparison_table(rows, tuned_on):
         "| family | seeds | accuracy | erroneous paths | passes | signals, % of the ceiling |",
         "|---|---|---|---|---|---|",
     ]
-    for task in compared(rows):
+    for task in families_with_pairs(rows):
         texts = in_points(difference(rows, task, measure) for measure in MEASURES)
         star = " (tuned on, not pooled)" if task in tuned_on else ""
         n_seeds = len(differences(rows, task, "accuracy"))
         learned = f"{passes(rows, task):.0f} | {100 * signals_learned(rows, task):.0f}"
         lines.append(f"| {task}{star} | {n_seeds} | {texts} | {learned} |")
-    over_families = in_points(pooled(rows, measure, tuned_on) for measure in MEASURES)
-    over_seeds = in_points(pooled_over_seeds(rows, measure, tuned_on) for measure in MEASURES)
+    over_families = in_points(pool_over_families(rows, measure, tuned_on) for measure in MEASURES)
+    over_seeds = in_points(pool_over_seeds(rows, measure, tuned_on) for measure in MEASURES)
     n = len(pooled_families(rows, tuned_on))
     lines.append(f"| pooled over {n} families | | {over_families} | | |")
     lines.append(f"| the same mean, its interval over the seeds | | {over_seeds} | | |")
@@ -162,7 +162,7 @@ def in_points(intervals):
 
 def draw(rows, tuned_on, path):
     """A row for each family, hollow where it was tuned on; the pooled estimate below."""
-    tasks = compared(rows)
+    tasks = families_with_pairs(rows)
     names = [f"{task} ({len(differences(rows, task, 'accuracy'))} seeds)" for task in tasks]
     n_pooled = len(pooled_families(rows, tuned_on))
     figure, axes = panels(len(MEASURES), 6, 0.5 * len(tasks) + 2)
@@ -172,7 +172,7 @@ def draw(rows, tuned_on, path):
             fill = "white" if task in tuned_on else "tab:blue"
             style = {"color": "tab:blue", "markerfacecolor": fill, "capsize": 3, "markersize": 8}
             ax.errorbar(mean, place, xerr=half, fmt="o", **style)
-        mean, half = pooled(rows, measure, tuned_on)
+        mean, half = pool_over_families(rows, measure, tuned_on)
         style = {"color": "black", "capsize": 5, "markersize": 11, "linewidth": 2}
         ax.errorbar(mean, len(tasks), xerr=half, fmt="D", **style)
         ax.axvline(0, color="0.4", linewidth=1)

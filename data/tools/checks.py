@@ -7,12 +7,16 @@ from data.tools import parallel
 from data.tools.flags import UserError
 from scaffold import CONCLUSION, classes_of
 
-EVALUATION_FLAGS = ("n", "tasks", "tau_from", "out", "html", "signals")
+PLAN_FLAGS = ("grid", "minutes", "reference")  # of train.py that go with --grid
+SHAPE_FLAGS = ("depth", "width", "tokenizer", "vocab_size")
+EVALUATION_FLAGS = ("n", "tasks", "tau_from", "out", "html", "signals")  # of sample.py
 
 
-def changed(config, names):
-    """Those of the flags (names) that have another value than their default: a list."""
-    return [name for name in names if getattr(config, name) != getattr(type(config), name)]
+def refuse(config, names, reason):
+    """Raise UserError for the first of these flags that has another value than its default."""
+    for name in names:
+        if getattr(config, name) != getattr(type(config), name):
+            raise UserError(f"--{name}: {reason}")
 
 
 def check_training(config):
@@ -20,27 +24,22 @@ def check_training(config):
     init = config.init
     if parallel.WORLD > 1 and (config.grid or config.minutes):
         raise UserError("--grid and --minutes are for one process: leave them out under torchrun")
-    of_students = [name for name in vars(config) if name not in ("grid", "minutes", "reference")]
-    if config.grid and (others := changed(config, of_students)):
-        raise UserError(f"--grid: the plan has the flags of its students; leave out --{others[0]}")
+    if config.grid:
+        student_flags = [name for name in vars(config) if name not in PLAN_FLAGS]
+        refuse(config, student_flags, "the plan has the flags of its students; leave it out")
     for name in ("epochs", "minutes"):
-        if getattr(config, name) and changed(config, ["max_steps"]):
-            problem = f"is in place of --max_steps; leave one out, or give --{name} 0"
-            raise UserError(f"--{name} {getattr(config, name):g}: {problem}")
-    if config.data == "algorithmic" and config.first_tasks:
+        if getattr(config, name):
+            refuse(config, ["max_steps"], f"leave it out with --{name}, or give --{name} 0")
+    if config.data != "algorithmic":
+        refuse(config, ["forks", "labels"], "of the embedded teacher; leave it out with --data")
+    elif config.first_tasks:
         prepare.parse_tasks(config.first_tasks)
     if config.muon_lr == config.adam_lr == 0:
         raise UserError("--adam_lr 0: needs a rate above 0 where --muon_lr is 0")
     if config.width % 32:
         raise UserError(f"--width {config.width}: must be a multiple of 32, the size of a head")
-    if changed(config, ["data"]) and (own := changed(config, ["forks", "labels"])):
-        problem = "a choice of the embedded teacher's; leave it out with --data"
-        raise UserError(f"--{own[0]}: {problem}")
-    shape = ("depth", "width", "tokenizer", "vocab_size")
-    if init and changed(config, shape):
-        raise UserError(
-            f"--init {init}: brings its own shape and words; leave out --{', --'.join(shape)}"
-        )
+    if init:
+        refuse(config, SHAPE_FLAGS, f"--init {init} brings its own shape and words; leave it out")
     if init and Path(init).resolve().is_relative_to(Path(config.out_dir).resolve()):
         raise UserError(f"--init {init}: lies in --out_dir, which the run writes; name another")
 
@@ -48,17 +47,18 @@ def check_training(config):
 def check_answering(config, question, students):
     """The flags of sample.py. question: the one on the command line, or None."""
     clones = [student for student in students if student.method == "clone"]
-    if config.eval and (question or config.compare):
-        given = "a question" if question else "--compare"
-        raise UserError(f"--eval asks one student what is in a file: leave out {given}")
-    if not config.eval and (others := changed(config, EVALUATION_FLAGS)):
-        raise UserError(f"--{others[0]}: goes with --eval; leave it out, or name a file to answer")
+    scaffolds = [student for student in students if student.method != "clone"]
+    if config.eval and question:
+        raise UserError("--eval asks what is in a file: leave out the question")
+    if config.eval:
+        refuse(config, ["compare"], "is for questions; leave it out with --eval")
+    else:
+        refuse(config, EVALUATION_FLAGS, "goes with --eval; leave it out, or name a file for that")
     if config.k > 1 and not config.temperature and clones:
         raise UserError("--k samples a clone's answers: give a --temperature above 0")
     if config.flow and (config.eval or config.k > 1 or students[0] in clones):
         raise UserError("--flow is for a scaffold, without --eval and --k")
-    if len(clones) == len(students) and (others := changed(config, ["tau", "prune", "tau_from"])):
-        raise UserError(f"--{others[0]}: a clone has no signals to go by; leave it out")
-    scaffolds = [student for student in students if student not in clones]
+    if not scaffolds:
+        refuse(config, ["tau", "prune", "tau_from"], "a clone has no signals; leave it out")
     if config.prune and any(CONCLUSION not in classes_of(s.classes) for s in scaffolds):
         raise UserError("--prune: this student knows no Conclusion (--classes); leave it out")

@@ -59,14 +59,13 @@ def label(traces, path):
 
 def check_labels(rows, traces, path):
     """Raise UserError unless the rows of a file are labels of these traces, and of all of them."""
-    are_of = len(rows) == len(traces) and all(map(labels_it, rows, traces))
-    if not are_of:
+    if len(rows) != len(traces) or not all(map(has_labels_of, rows, traces)):
         raise UserError(
             f"{path}: not the labels of these traces, or not of all: label them first, or mind --n"
         )
 
 
-def labels_it(row, trace):
+def has_labels_of(row, trace):
     """Does a row have a signal for every step of a trace, a (question, steps)?"""
     question, steps = trace
     signals = row.get("signals")
