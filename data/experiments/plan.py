@@ -104,11 +104,12 @@ def traces_file(results, row):
 
 def check_sizes(rows, plan_path):
     """Raise UserError where a family has students of several numbers of traces: no pairs."""
-    sizes = {(row["flags"]["tasks"], row["flags"]["n_train"]) for row in rows}
-    tasks = [task for task, _ in sizes]
-    if several := [task for task in tasks if tasks.count(task) > 1]:
-        problem = "has several numbers of traces here, and this report compares at one"
-        raise UserError(f"{plan_path}: {several[0]} {problem}")
+    sizes = {}  # of each family
+    for row in rows:
+        task, n_train = row["flags"]["tasks"], row["flags"]["n_train"]
+        if sizes.setdefault(task, n_train) != n_train:
+            problem = "has several numbers of traces here, and this report compares at one"
+            raise UserError(f"{plan_path}: {task} {problem}")
 
 
 def read_results(plan_path):
