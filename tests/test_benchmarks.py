@@ -686,7 +686,7 @@ def test_annotate_reads_benchmarks_by_name(tmp_path, monkeypatch):
         "strategyqa": [{"question": "Is it?", "answer": "Yes"}],
     }
 
-    def rows_of(name, split):
+    def rows_of(name, split, *_):
         assert split == "train"
         return iter(rows[name])
 
@@ -706,7 +706,7 @@ def test_annotate_reads_benchmarks_by_name(tmp_path, monkeypatch):
 
 def test_a_benchmarks_row_without_steps_is_left_out_and_counted(tmp_path, monkeypatch, capsys):
     row = {"question": "How many?", "trace": "So 1 + 1 = 2.", "answer": "2"}
-    monkeypatch.setattr(prepare, "rows", lambda name, split: [row, {**row, "trace": ""}])
+    monkeypatch.setattr(prepare, "rows", lambda *_: [row, {**row, "trace": ""}])
     annotate.main(["gsm8k:train", str(tmp_path / "a.jsonl")])
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 1
     assert "dropped 1: empty trace" in capsys.readouterr().out

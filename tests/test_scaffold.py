@@ -495,7 +495,6 @@ def test_signal_sources(student):
         (["--signals", "gold"], "row 2 has no trace"),
         (["--signals", "random", "--k", "2"], "--k searches"),
         (["--flow", "recall"], "--flow is for"),
-        (["--flow", "doubt"], "no signal"),
     ],
 )
 def test_signal_sources_that_are_not_there(flags, message, trained, tmp_path):
