@@ -706,7 +706,12 @@ def test_annotate_reads_benchmarks_by_name(tmp_path, monkeypatch):
 
 def test_a_benchmarks_row_without_steps_is_left_out_and_counted(tmp_path, monkeypatch, capsys):
     row = {"question": "How many?", "trace": "So 1 + 1 = 2.", "answer": "2"}
-    monkeypatch.setattr(prepare, "rows", lambda *_: [row, {**row, "trace": ""}])
+
+    def rows(name, split, *_):
+        assert (name, split) == ("gsm8k", "train")
+        return [row, {**row, "trace": ""}]
+
+    monkeypatch.setattr(prepare, "rows", rows)
     annotate.main(["gsm8k:train", str(tmp_path / "a.jsonl")])
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 1
     assert "dropped 1: empty trace" in capsys.readouterr().out

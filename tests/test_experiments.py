@@ -27,6 +27,7 @@ from data.experiments.plan import (
 )
 from data.tools import evaluation
 from data.tools.batch import Reasoning
+from data.tools.checks import check_training
 from data.tools.figures import label_plainly
 from data.tools.flags import UserError, parse_flags
 from data.tools.loading import load_data
@@ -306,10 +307,16 @@ def test_the_committed_plans_are_valid_and_pair_every_arm_with_a_clone():
     cells = [[s.flags[name] for name in ("tasks", "n_train", "seed")] for s in students]
     clones = [cell for s, cell in zip(students, cells, strict=True) if s.arm == "clone"]
     assert len(students) > 100 and all(cell in clones for cell in cells)
-    for name in ("later.jsonl", "real/plan.jsonl"):
-        students += student_plans(read_plan(PLANS / name))
+    others = [path for path in PLANS.rglob("plan.jsonl") if path.parent != PLANS]
+    assert len(others) >= 7
+    students += student_plans(read_plan(PLANS / "later.jsonl"))  # asks files that are not here
+    for path in (*others, PLANS / "families" / "arms.jsonl"):
+        lines = read_plan(path)
+        assert grid.missing_students(lines, [])  # and so their decodings are valid
+        students += student_plans(lines)
     for student in students:
         (config,) = parse_flags(TrainConfig, student.argv(), "")
+        check_training(config)
         assert config.seed == student.flags["seed"]
 
 
@@ -389,8 +396,10 @@ def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path)
         "plan.jsonl",
         "later.jsonl",
         "real/plan.jsonl",
+        "families/tuning/plan.jsonl",
         "families/ladder/plan.jsonl",
         "families/plan.jsonl",
+        "families/passes/plan.jsonl",
     ],
 )
 def test_every_committed_plan_has_its_rows(plan):
@@ -415,8 +424,9 @@ def test_a_wrong_path_leaves_no_folder(tmp_path):
 
 def test_a_plan_that_training_refuses_is_refused_at_once(tmp_path):
     write_rows(tmp_path / "plan.jsonl", [{**GOOD, "flags": {"minutes": 1, "max_steps": 9}}])
-    with pytest.raises(UserError, match="--max_steps: leave it out"):
+    with pytest.raises(UserError, match="^--max_steps: leave it out"):
         grid.main([str(tmp_path / "plan.jsonl")])
+    assert not (tmp_path / "results.jsonl").exists()  # no student has begun
 
 
 def test_a_plan_may_name_all_families():
@@ -453,6 +463,19 @@ def test_a_reference_that_no_student_has(reference, tmp_path):
         report.main([str(tmp_path / "plan.jsonl"), "--reference", reference])
 
 
+@pytest.mark.parametrize("reference", ["scaffold", "scaffold:predicted"])
+def test_a_reference_by_its_name_or_with_a_decoding(reference, tmp_path, capsys):
+    write_rows(tmp_path / "plan.jsonl", [GOOD])
+    defaults = dict.fromkeys(("signals_kept", "obedience"))
+    defaults |= dict.fromkeys(("tokens_per_answer", "steps_per_second", "decoding_seconds"), 1)
+    rows = family_rows("navigate", [0.2, 0.3], [0.3, 0.5])
+    write_rows(tmp_path / "results.jsonl", [defaults | row for row in rows])
+    report.main([str(tmp_path / "plan.jsonl"), "--reference", reference])
+    printed = capsys.readouterr().out
+    assert f"| accuracy - {reference} |" in printed
+    assert "| -15.0 ±63.5 / " in printed  # the clone's 25.0 without the scaffold's 40.0
+
+
 @pytest.mark.slow
 def test_the_committed_results_give_the_readmes_figures(tmp_path, capsys):
     for name in ("plan.jsonl", "results.jsonl"):
@@ -468,11 +491,14 @@ def test_the_committed_results_give_the_readmes_figures(tmp_path, capsys):
 
 
 @seven_signals
-def test_the_table_of_the_families_is_in_their_readme():
-    rows = read_results(PLANS / "families" / "plan.jsonl")
-    readme = (PLANS / "families" / "README.md").read_text(encoding="utf-8")
-    for line in by_family.comparison_table(rows, ["web_of_lies", "object_counting"]).splitlines():
-        assert line in readme
+def test_the_table_of_the_families_is_in_their_readme(tmp_path, capsys):
+    folder = PLANS / "families"
+    shutil.copy(folder / "plan.jsonl", tmp_path)
+    shutil.copy(folder / "results.jsonl", tmp_path)
+    by_family.main([str(tmp_path / "plan.jsonl")])
+    table = capsys.readouterr().out.splitlines()[:-1]  # the last line names the picture
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert len(table) == 13 and all(line in readme for line in table)
 
 
 def test_interval_by_hand():
@@ -494,9 +520,9 @@ def test_quantiles_of_students_t(df, t):
 
 def test_welch_by_hand():
     """Variances 1 and 4 of three values each: 2 x (1 + 4)^2 / (1 + 16) = 2.94 degrees."""
-    half = report.welch([(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)])
+    half = report.welch([(1.0, 2.0, 3.0), (2.0, 4.0, 6.0)])
     assert half == pytest.approx(report.t_quantile(50 / 17) * (5 / 3) ** 0.5)
-    assert report.welch([(1.0, 0.0), (1.0, 0.0)]) == 0
+    assert report.welch([(1.0, 1.0), (0.0, 0.0)]) == 0
 
 
 def test_fewer_traces_by_hand():
@@ -619,9 +645,15 @@ def test_a_family_counts_once_and_the_tuned_one_not_at_all():
     assert half == pytest.approx(12.706 * (40 / 3 - 10) / 2, rel=1e-3)
     errors, _ = by_family.pool_over_families(rows, "erroneous_paths", ["web_of_lies"])
     assert errors == pytest.approx(-mean)
-    # over the seeds that all have: (0 + 20) / 2 and (20 + 20) / 2
-    mean, half = by_family.pool_over_seeds(rows, "accuracy", ["web_of_lies"])
-    assert (mean, half) == pytest.approx((15, 12.706 * 5), rel=1e-3)
+
+
+def test_a_seed_of_one_family_is_no_partner_of_it_in_another():
+    first = family_rows("navigate", [0.5, 0.5], [0.5, 0.7])  # 0 and 20 points
+    for scaffolds in ([0.5, 0.7], [0.7, 0.5]):  # in either order
+        rows = first + family_rows("reachability", [0.5, 0.5], scaffolds)
+        mean, half = by_family.pool_over_seeds(rows, "accuracy", [])
+        # each family's squared error is 20**2 / 2 / 2; two degrees of freedom: t is 4.303
+        assert (mean, half) == pytest.approx((10, 4.303 * (100 + 100) ** 0.5 / 2), rel=1e-3)
 
 
 def test_students_of_several_sizes_are_no_pairs(tmp_path):

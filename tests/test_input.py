@@ -321,6 +321,24 @@ def test_two_processes_may_write_one_file(tmp_path):
     assert path.read_text() == "ours" and list(tmp_path.iterdir()) == [path]
 
 
+def test_ctrl_c_leaves_the_older_file_and_no_part(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("older")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as part:
+        part.write_text("half of the ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "older" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_of_test_questions_alone_trains_nobody(yard, capsys):
+    questions = (f"q{number}?" for number in range(100))
+    question = next(q for q in questions if prepare.split_of(q) == "test")
+    write_rows("t.jsonl", [{**STEPS, "question": question}])
+    before = files(yard)
+    assert "t.jsonl: no training trace" in refused(train.main, ["--data", "t.jsonl"], capsys)
+    assert files(yard) == before
+
+
 # ------------------------------------------------------------------------------------------- flags
 def teach(url):
     """Flags of annotate.py that ask a chat model at this address once."""
@@ -598,6 +616,9 @@ def test_what_a_student_cannot_do_is_refused():
         check(scaffold, **{name: value})
         with pytest.raises(UserError, match=f"--{name}"):
             check(clone, **{name: value})
+    check(scaffold, eval="q.jsonl", tau_from="v.jsonl")
+    with pytest.raises(UserError, match="--tau_from: a clone has no signals"):
+        check(clone, eval="q.jsonl", tau_from="v.jsonl")
     check(("scaffold", N_CLASSES), prune=True)
     check(coarse, tau=0.9, flow="recall")
     with pytest.raises(UserError, match="--prune.*--classes"):

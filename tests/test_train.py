@@ -21,6 +21,7 @@ from data.tools.batch import Reasoning
 from data.tools.evaluation import make_record, obedience, score
 from data.tools.files import read_jsonl, write_jsonl
 from data.tools.flags import UserError
+from data.tools.training_log import clear_folder
 from scaffold import (
     ADDITION,
     CONCLUSION,
@@ -102,18 +103,28 @@ def test_easy_tasks_come_first():
 
 def test_time_budget(tmp_path):
     flags = "--tasks object_counting --n_train 60 --n_val 4 --n_test 0 --depth 1 --minutes 0.02"
-    train.main([*flags.split(), "--out_dir", str(tmp_path)])
+    train.main([*flags.split(), "--device", "cpu", "--out_dir", str(tmp_path)])
+    steps = [m["step"] for m in read_jsonl(tmp_path / "metrics.jsonl")]
+    assert 0 < max(steps) < train.TrainConfig.max_steps  # the minutes ended it
     assert (tmp_path / "ckpt.pt").exists()
 
 
 def test_a_new_run_leaves_nothing_of_an_earlier_one(tmp_path, monkeypatch):
     """Neither its results, should the new run be stopped, nor its best student, which would win."""
-    for name in ("best.pt", "traces.jsonl", "report.html", "curves.png", "best.pt.123.part"):
+    results = ["result.json", "traces.jsonl", "report.html", "curves.png", "annotation.png"]
+    for name in ("best.pt", "best.pt.123.part", *results):
         (tmp_path / name).write_bytes(b"of an earlier run")
     monkeypatch.setattr(train, "finish", lambda run, start: None)  # as if it were stopped
     flags = "--n_train 60 --n_test 0 --max_steps 1".split()
     train.main([*TINY, *flags, "--out_dir", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == {"ckpt.pt", "metrics.jsonl"}
+
+
+def test_a_resumed_run_keeps_its_best_student(tmp_path):
+    for name in ("best.pt", "best.pt.123.part"):
+        (tmp_path / name).write_bytes(b"of this run")
+    clear_folder(tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
 
 
 def test_no_step_is_larger_than_clip_allows(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 
 from data.algorithmic import prepare
 from data.experiments.plan import check_sizes, read_results, results_file
-from data.experiments.report import PLAN, by_size, interval
+from data.experiments.report import PLAN, by_size, interval, welch
 from data.tools.figures import panels
 from data.tools.files import check_outputs
 from data.tools.flags import UserError, flag, parse_flags, run_program
@@ -105,13 +105,15 @@ def pool_over_families(rows, measure, tuned_on):
 
 
 def pool_over_seeds(rows, measure, tuned_on):
-    """The same mean with the interval over the seeds, each with its mean over the families.
+    """The same mean; its interval is made of the families' own ones, which are over the seeds.
 
-    So it speaks of these families alone. It was no part of the plan.
+    So it speaks of these families alone. A seed is not paired across families: the students of two
+    families share nothing. It was no part of the plan.
     """
-    families = [differences(rows, task, measure) for task in pooled_families(rows, tuned_on)]
-    seeds = set.intersection(*map(set, families))
-    return interval([np.mean([family[seed] for family in families]) for seed in sorted(seeds)])
+    tasks = pooled_families(rows, tuned_on)
+    families = [[*differences(rows, task, measure).values()] for task in tasks]
+    mean, _ = pool_over_families(rows, measure, tuned_on)
+    return mean, welch(families) / len(families)
 
 
 def passes(rows, task):
@@ -164,7 +166,7 @@ def draw(rows, tuned_on, path):
     """A row for each family, hollow where it was tuned on; the pooled estimate below."""
     tasks = families_with_pairs(rows)
     names = [f"{task} ({len(differences(rows, task, 'accuracy'))} seeds)" for task in tasks]
-    n_pooled = len(pooled_families(rows, tuned_on))
+    names += [f"pooled over {len(pooled_families(rows, tuned_on))}", "the same, over the seeds"]
     figure, axes = panels(len(MEASURES), 6, 0.5 * len(tasks) + 2)
     for ax, measure in zip(axes, MEASURES, strict=True):
         for place, task in enumerate(tasks):
@@ -172,11 +174,12 @@ def draw(rows, tuned_on, path):
             fill = "white" if task in tuned_on else "tab:blue"
             style = {"color": "tab:blue", "markerfacecolor": fill, "capsize": 3, "markersize": 8}
             ax.errorbar(mean, place, xerr=half, fmt="o", **style)
-        mean, half = pool_over_families(rows, measure, tuned_on)
-        style = {"color": "black", "capsize": 5, "markersize": 11, "linewidth": 2}
-        ax.errorbar(mean, len(tasks), xerr=half, fmt="D", **style)
+        for place, pool in enumerate([pool_over_families, pool_over_seeds], len(tasks)):
+            mean, half = pool(rows, measure, tuned_on)
+            style = {"color": "black", "capsize": 5, "markersize": 11, "linewidth": 2}
+            ax.errorbar(mean, place, xerr=half, fmt="D", **style)
         ax.axvline(0, color="0.4", linewidth=1)
-        ax.set_yticks(range(len(tasks) + 1), [*names, f"pooled over {n_pooled}"])
+        ax.set_yticks(range(len(names)), names)
         ax.invert_yaxis()
         ax.grid(axis="x", alpha=0.3)
         better = {"accuracy": "right", "erroneous_paths": "left"}[measure]

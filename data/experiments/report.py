@@ -48,10 +48,14 @@ def interval(values):
     return np.mean(values), t_quantile(n - 1) * error
 
 
-def welch(pairs):
-    """Half of the 95% interval of the mean difference of (n, 2) values that are not paired."""
-    errors = np.var(pairs, axis=0, ddof=1) / len(pairs)
-    df = (len(pairs) - 1) * errors.sum() ** 2 / ((errors**2).sum() or 1)
+def welch(groups):
+    """Half of the 95% interval of a sum or difference of the groups' means; nothing is paired.
+
+    Satterthwaite's degrees of freedom: those of the least exact mean count most.
+    """
+    errors = np.array([np.var(group, ddof=1) / len(group) for group in groups])
+    shares = errors**2 / [len(group) - 1 for group in groups]
+    df = errors.sum() ** 2 / (shares.sum() or 1)
     return t_quantile(df) * errors.sum() ** 0.5
 
 
@@ -167,7 +171,7 @@ def columns(by_seed, base, reference):
             return paired
         with np.errstate(invalid="ignore"):  # equal values correlate with nothing
             r = np.corrcoef(values, rowvar=False)[0, 1]
-        return f"{paired} / ±{100 * welch(values):.1f}, r {r:.2f}"
+        return f"{paired} / ±{100 * welch(np.transpose(values)):.1f}, r {r:.2f}"
 
     def mean(name, decimals):
         return f"{np.mean([row[name] for row in rows]):.{decimals}f}"
@@ -177,6 +181,7 @@ def columns(by_seed, base, reference):
         for row in rows
         if row["signals_kept"] == 1 and "classes" not in row["flags"]  # the ceiling is of all
     ]
+    taus = [row["tau"] for row in rows if "tau" in row]
     task, n_train, arm, decoding = group_of(rows[0])
     return {
         "task": task,
@@ -190,6 +195,7 @@ def columns(by_seed, base, reference):
         f"erroneous - {reference}": difference("erroneous_paths"),
         "signals": share("signal_accuracy"),
         "signals / ceiling": percent(ratios),
+        "tau": f"{min(taus):.2f} to {max(taus):.2f}" if taus else "-",
         "kept": share("signals_kept"),
         "gated": percent([row.get("gated") for row in rows]),
         "of these answered": percent([row.get("gated_answered") for row in rows]),
