@@ -403,7 +403,6 @@ def main(argv=None):
     if config.serve:
         return serve(config, question, students, decode, Decoding(config.tau))
     flow = [signal_named(name) for name in config.flow.split(",")] if config.flow else []
-    flow = taxonomy(flow, students[0].classes)
     if config.eval:
         print(f"device: {device} ({why})")
         start_workers(device)
@@ -415,7 +414,9 @@ def main(argv=None):
         if not q.strip():
             raise UserError("the question is empty")
         warn_of_unknown_words(q, students[0].tokenizer)
-        reasonings = [ask(student, [q], [flow], **options)[0] for student in students]
+        flows = [taxonomy(flow, student.classes) for student in students]
+        pairs = zip(students, flows, strict=True)
+        reasonings = [ask(student, [q], [own], **options)[0] for student, own in pairs]
         if config.compare:
             print(side_by_side(paths, students, reasonings, q))
         else:

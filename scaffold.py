@@ -183,7 +183,8 @@ def keyword_signal(step):
 
 
 def hands_over(step):
-    """Does a step give the answer, by its keyword or by what follows the word "answer"?"""
+    """Does a step give the answer: by its keyword, or by "answer" with more text after it?"""
+    # "And that is my answer." only promises one: nothing follows the word.
     by_word = re.search(r"\banswer\b\s*[^\s.!?]", step, re.I)
     return keyword_signal(step)[0] == RESPONSE or bool(by_word)
 

@@ -36,7 +36,7 @@ from data.tools.loading import load_data, relabel
 from data.tools.optimizers import make_optimizers, set_learning_rates
 from data.tools.report_page import write_page
 from data.tools.terminal import printable
-from data.tools.training_log import RESULTS, TrainLog, TrainState, fingerprint
+from data.tools.training_log import FILES, TrainLog, TrainState, fingerprint
 from model import GPT, GPTConfig, gpt_config
 from sample import ask, evaluate
 from scaffold import (
@@ -49,8 +49,6 @@ from scaffold import (
     encode_all,
     view,
 )
-
-FILES = ["ckpt.pt", "metrics.jsonl", *RESULTS]
 
 
 @dataclass

@@ -463,6 +463,13 @@ def test_a_reference_that_no_student_has(reference, tmp_path):
         report.main([str(tmp_path / "plan.jsonl"), "--reference", reference])
 
 
+def test_a_misspelt_reference_is_refused_before_the_grid_trains(tmp_path):
+    write_rows(tmp_path / "plan.jsonl", [GOOD | {"decodings": {"longer": {"lengths": [4, 5]}}}])
+    with pytest.raises(UserError, match="--reference a:lnger: .* has no such arm"):
+        grid.main([str(tmp_path / "plan.jsonl"), "--reference", "a:lnger"])
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.jsonl"]
+
+
 @pytest.mark.parametrize("reference", ["scaffold", "scaffold:predicted"])
 def test_a_reference_by_its_name_or_with_a_decoding(reference, tmp_path, capsys):
     write_rows(tmp_path / "plan.jsonl", [GOOD])

@@ -416,6 +416,7 @@ TRAIN_FLAGS = [
     ("--data a.jsonl --labels gold", "--labels"),
     ("--data a.jsonl --forks", "--forks"),
     ("--data /proc/self/mem", "/proc/self/mem"),
+    ("--reference scaffold", "--reference: goes with --grid"),
     ("--resume", "no such checkpoint"),
     ("--resume --out_dir t.jsonl", "ckpt.pt"),
     # what is written
@@ -619,6 +620,8 @@ def test_what_a_student_cannot_do_is_refused():
     check(scaffold, eval="q.jsonl", tau_from="v.jsonl")
     with pytest.raises(UserError, match="--tau_from: a clone has no signals"):
         check(clone, eval="q.jsonl", tau_from="v.jsonl")
+    with pytest.raises(UserError, match="--tau: --tau_from chooses it"):
+        check(scaffold, eval="q.jsonl", tau_from="v.jsonl", tau=0.5)
     check(("scaffold", N_CLASSES), prune=True)
     check(coarse, tau=0.9, flow="recall")
     with pytest.raises(UserError, match="--prune.*--classes"):

@@ -11,7 +11,7 @@ import torch
 import sample
 from data.algorithmic import prepare
 from data.tools.batch import Reasoning
-from data.tools.checkpoint import load_student
+from data.tools.checkpoint import Student, load_student
 from data.tools.display import unknown_words
 from data.tools.evaluation import annotated_traces
 from data.tools.flags import UserError
@@ -465,6 +465,27 @@ def test_vote_and_score_choose_by_hand(choose, answers, chosen, monkeypatch):
 
 
 # --------------------------------------------------------------------------------- signal sources
+def test_each_compared_student_is_told_the_flow_in_its_own_classes(monkeypatch):
+    flows = []
+
+    def ask(student, questions, flow, **_):
+        flows.extend(flow)
+        return [Reasoning([], [])]
+
+    n_classes = iter((len(SIGNALS), 3))
+    tokenizer = Tokenizer.train(["how many?"], 300)
+
+    def load(path, device):
+        return Student(None, tokenizer, None, "scaffold", next(n_classes), set(), 0.0)
+
+    monkeypatch.setattr(sample, "ask", ask)
+    monkeypatch.setattr(sample, "load_student", load)
+    monkeypatch.setattr(sample, "side_by_side", lambda *_: "")
+    sample.main(["how many?", "--compare", "a", "b", "--flow", "recall,contrast"])
+    assert flows == [[RECALL, CONTRAST], taxonomy([RECALL, CONTRAST], 3)]
+    assert flows[0] != flows[1]
+
+
 @pytest.mark.slow
 def test_signal_sources(student):
     rows = [row for row, _ in prepare.rows(TASKS, "test", 8)]

@@ -39,7 +39,7 @@ WRAPPED = re.compile(
 # (pattern, replacement), in this order: typography that leaves the meaning alone.
 SPELLINGS = [
     (r"[−–]", "-"),
-    (r"(?i)\bno-one\b", "nobody"),
+    (r"(?i)\bno-one\b", "nobody"),  # a word of its own, not the answer "no"
     ("½", " 1/2"),
     ("¼", " 1/4"),
     ("¾", " 3/4"),
@@ -67,7 +67,8 @@ NUMBER = re.compile(
     re.VERBOSE,
 )
 
-# No units: "5 million", "5 tenths" and "5 more" are not 5.
+# No units: "5 million", "5 tenths" and "5 more" are not 5. Without a plural's s, which is taken off
+# before: "halve" is of "halves", "twentie" of "twenties".
 NO_UNIT = set(
     """
     half halve third quarter fourth fifth sixth seventh eighth ninth tenth eleventh twelfth

@@ -79,19 +79,19 @@ def pooled_families(rows, tuned_on):
 
 
 def differences(rows, task, measure):
-    """{seed: points of scaffold - clone} for each seed that both have."""
+    """[points of scaffold - clone], one for each seed that both have."""
     by_seed = {"clone": {}, "scaffold": {}}
     for row in rows:
         if row["flags"]["tasks"] == task and row["decoding"] == "predicted":
             by_seed.get(row["arm"], {})[row["flags"]["seed"]] = row[measure]
     clones, scaffolds = by_seed["clone"], by_seed["scaffold"]
     seeds = sorted(clones.keys() & scaffolds)
-    return {seed: 100 * (scaffolds[seed] - clones[seed]) for seed in seeds}
+    return [100 * (scaffolds[seed] - clones[seed]) for seed in seeds]
 
 
 def difference(rows, task, measure):
     """(mean, half of its 95% interval) of scaffold - clone over the seeds."""
-    return interval([*differences(rows, task, measure).values()])
+    return interval(differences(rows, task, measure))
 
 
 def pool_over_families(rows, measure, tuned_on):
@@ -110,10 +110,9 @@ def pool_over_seeds(rows, measure, tuned_on):
     So it speaks of these families alone. A seed is not paired across families: the students of two
     families share nothing. It was no part of the plan.
     """
-    tasks = pooled_families(rows, tuned_on)
-    families = [[*differences(rows, task, measure).values()] for task in tasks]
-    mean, _ = pool_over_families(rows, measure, tuned_on)
-    return mean, welch(families) / len(families)
+    families = [differences(rows, task, measure) for task in pooled_families(rows, tuned_on)]
+    mean = np.mean([np.mean(points) for points in families])
+    return mean, welch(families) / len(families)  # a mean is a sum over n, and so is its interval
 
 
 def passes(rows, task):
@@ -144,26 +143,26 @@ def comparison_table(rows, tuned_on):
         "|---|---|---|---|---|---|",
     ]
     for task in families_with_pairs(rows):
-        texts = in_points(difference(rows, task, measure) for measure in MEASURES)
+        texts = cells(difference(rows, task, measure) for measure in MEASURES)
         star = " (tuned on, not pooled)" if task in tuned_on else ""
         n_seeds = len(differences(rows, task, "accuracy"))
         learned = f"{passes(rows, task):.0f} | {100 * signals_learned(rows, task):.0f}"
         lines.append(f"| {task}{star} | {n_seeds} | {texts} | {learned} |")
-    over_families = in_points(pool_over_families(rows, measure, tuned_on) for measure in MEASURES)
-    over_seeds = in_points(pool_over_seeds(rows, measure, tuned_on) for measure in MEASURES)
+    over_families = cells(pool_over_families(rows, measure, tuned_on) for measure in MEASURES)
+    over_seeds = cells(pool_over_seeds(rows, measure, tuned_on) for measure in MEASURES)
     n = len(pooled_families(rows, tuned_on))
     lines.append(f"| pooled over {n} families | | {over_families} | | |")
     lines.append(f"| the same mean, its interval over the seeds | | {over_seeds} | | |")
     return "\n".join(lines)
 
 
-def in_points(intervals):
-    """(mean, half) of each measure as cells of a table."""
+def cells(intervals):
+    """[(mean, half)] as cells of a table."""
     return " | ".join(f"{mean:+.1f} ±{half:.1f}" for mean, half in intervals)
 
 
 def draw(rows, tuned_on, path):
-    """A row for each family, hollow where it was tuned on; the pooled estimate below."""
+    """A row for each family, hollow where it was tuned on; below, the mean and both intervals."""
     tasks = families_with_pairs(rows)
     names = [f"{task} ({len(differences(rows, task, 'accuracy'))} seeds)" for task in tasks]
     names += [f"pooled over {len(pooled_families(rows, tuned_on))}", "the same, over the seeds"]
@@ -203,7 +202,8 @@ def main(argv=None):
     tuned_on = prepare.parse_tasks(config.tuned_on) if config.tuned_on else []
     if len(pooled_families(rows, tuned_on)) < 2:
         problem = "two families have to have two pairs of the arms clone and scaffold"
-        raise UserError(f"{plan_path}: {problem}, beside {', '.join(tuned_on)}")
+        beside = f", beside {', '.join(tuned_on)}" if tuned_on else ""
+        raise UserError(f"{plan_path}: {problem}{beside}")
     print(comparison_table(rows, tuned_on))
     draw(rows, tuned_on, path)
     print(f"drawn: {path}")

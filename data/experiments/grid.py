@@ -35,7 +35,14 @@ from data.experiments.plan import (
     student_plans,
     traces_file,
 )
-from data.experiments.report import PLAN, ReportConfig, group_of, pictures, print_report
+from data.experiments.report import (
+    PLAN,
+    ReportConfig,
+    check_reference,
+    group_of,
+    pictures,
+    print_report,
+)
 from data.tools.checkpoint import load_student
 from data.tools.checks import check_training
 from data.tools.evaluation import choose_tau
@@ -192,7 +199,8 @@ def missing_students(lines, rows):
     """The students of a plan, with the decodings that no row of the results is of.
 
     All of one seed come before the next, so that what is there can be compared. Raises UserError
-    for a row of the same place in the table that was made with other settings.
+    for a row of the same place in the table that was made with other settings, and for flags that
+    train.py refuses.
     """
     students = student_plans(lines)
     named = {(*group_of(row), row["flags"]["seed"]): row for row in rows}
@@ -277,6 +285,8 @@ def main(argv=None):
     lines = read_plan(plan_path)
     results = results_file(plan_path)
     check_outputs([results, *pictures(plan_path)], plan_path)
+    planned = [student.row(name) for student in student_plans(lines) for name in student.decodings]
+    check_reference(config.reference, read_results(plan_path) + planned, plan_path)
     with lock_folder(results.parent):
         students = missing_students(lines, read_results(plan_path))
         run_students(students, results, config.minutes)

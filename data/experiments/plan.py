@@ -103,7 +103,7 @@ def traces_file(results, row):
 
 
 def check_sizes(rows, plan_path):
-    """Raise UserError where a family has students of several numbers of traces: no pairs."""
+    """Raise UserError where a family's students differ in number of traces: they are no pairs."""
     sizes = {}  # of each family
     for row in rows:
         task, n_train = row["flags"]["tasks"], row["flags"]["n_train"]

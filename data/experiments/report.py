@@ -51,12 +51,13 @@ def interval(values):
 def welch(groups):
     """Half of the 95% interval of a sum or difference of the groups' means; nothing is paired.
 
-    Satterthwaite's degrees of freedom: those of the least exact mean count most.
+    groups: lists of at least two values. With Satterthwaite's degrees of freedom, among which those
+    of the least exact mean count most.
     """
-    errors = np.array([np.var(group, ddof=1) / len(group) for group in groups])
-    shares = errors**2 / [len(group) - 1 for group in groups]
-    df = errors.sum() ** 2 / (shares.sum() or 1)
-    return t_quantile(df) * errors.sum() ** 0.5
+    squared_errors = np.array([np.var(group, ddof=1) / len(group) for group in groups])
+    by_freedom = squared_errors**2 / [len(group) - 1 for group in groups]
+    df = squared_errors.sum() ** 2 / (by_freedom.sum() or 1)
+    return t_quantile(df) * squared_errors.sum() ** 0.5
 
 
 def percent(values):
@@ -263,14 +264,19 @@ def pictures(plan_path):
     return [results_file(plan_path).with_name(name) for name in ("results.png", "curves.png")]
 
 
+def check_reference(reference, rows, plan_path):
+    """Raise UserError unless a row (dict with "arm" and "decoding") has the reference's name."""
+    names = {name for row in rows for name in (row["arm"], f"{row['arm']}:{row['decoding']}")}
+    if rows and reference not in {ReportConfig.reference, *names}:
+        raise UserError(f"--reference {reference}: {plan_path} has no such arm, or arm:decoding")
+
+
 def print_report(plan_path, reference="clone"):
     """Print the table and what follows from it, and draw the figures."""
     plan = read_plan(plan_path)
     check_outputs(pictures(plan_path), plan_path, results_file(plan_path))
     rows = read_results(plan_path)
-    names = {name for row in rows for name in (row["arm"], f"{row['arm']}:{row['decoding']}")}
-    if rows and reference not in {ReportConfig.reference, *names}:
-        raise UserError(f"--reference {reference}: no student of {plan_path} has this arm")
+    check_reference(reference, rows, plan_path)
     print(printable(table(rows, reference)))
     tasks = {task for line in plan if "data" not in line["flags"] for task in line["tasks"]}
     for task in sorted(tasks):

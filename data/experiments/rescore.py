@@ -38,17 +38,8 @@ def rescore(row, path):
         row["steps"] = count_steps(records, questions_of(row))
 
 
-def main(argv=None):
-    _, plan = parse_flags(RescoreConfig, argv, __doc__.split("\n")[0], PLAN)
-    results = results_file(plan)
-    if not results.exists():
-        raise UserError(f"{results}: no such file; the grid writes it")
-    with lock_folder(results.parent):
-        rescore_all(plan, results)
-
-
 def rescore_all(plan, results):
-    """`rescore` each row of a plan's results whose answers are kept. Raises UserError for none."""
+    """`rescore` each row of a plan's results whose answers are kept. Raises UserError."""
     rows = read_results(plan)
     n_judged = 0
     for row in rows:
@@ -61,6 +52,15 @@ def rescore_all(plan, results):
         raise UserError(f"{results.with_name('traces')}: no answers of {plan} are kept there")
     write_jsonl(results, rows)
     print(f"{results}: {n_judged} of {len(rows)} rows judged again")
+
+
+def main(argv=None):
+    _, plan = parse_flags(RescoreConfig, argv, __doc__.split("\n")[0], PLAN)
+    results = results_file(plan)
+    if not results.exists():
+        raise UserError(f"{results}: no such file; the grid writes it")
+    with lock_folder(results.parent):
+        rescore_all(plan, results)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,10 @@ class Batch:
     """Rows and their cache, waiting prompts, and what is written."""
 
     def __init__(self, model, tokenizer, prompts, decoding):
-        """prompts: lists of ids without their last <|step|>. Raises UserError for a long one."""
+        """prompts: lists of ids without their last <|step|>. decoding: see sample.py.
+
+        Raises UserError for a prompt that leaves no room.
+        """
         self.model, self.tokenizer = model, tokenizer
         self.prompts, self.decoding = prompts, decoding
         like, block_size = model.lm_head.weight, model.config.block_size

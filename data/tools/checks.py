@@ -1,4 +1,4 @@
-"""Flags that do not go together: refused with one line (UserError), and not ignored."""
+"""Flags that do not go together: the likely mistakes are refused with one line (UserError)."""
 
 from pathlib import Path
 
@@ -20,13 +20,15 @@ def refuse(config, names, reason):
 
 
 def check_training(config):
-    """The flags of train.py."""
+    """Raise UserError for flags of train.py (a TrainConfig) that do not go together."""
     init = config.init
     if parallel.WORLD > 1 and (config.grid or config.minutes):
         raise UserError("--grid and --minutes are for one process: leave them out under torchrun")
     if config.grid:
         student_flags = [name for name in vars(config) if name not in PLAN_FLAGS]
         refuse(config, student_flags, "the plan has the flags of its students; leave it out")
+    else:
+        refuse(config, ["reference"], "goes with --grid; leave it out")
     for name in ("epochs", "minutes"):
         if getattr(config, name):
             refuse(config, ["max_steps"], f"leave it out with --{name}, or give --{name} 0")
@@ -45,7 +47,10 @@ def check_training(config):
 
 
 def check_answering(config, question, students):
-    """The flags of sample.py. question: the one on the command line, or None."""
+    """Raise UserError for flags of sample.py that do not go together, or that a student lacks.
+
+    students: list of Student. question: the one on the command line, or None.
+    """
     clones = [student for student in students if student.method == "clone"]
     scaffolds = [student for student in students if student.method != "clone"]
     if config.eval and question:
@@ -53,7 +58,9 @@ def check_answering(config, question, students):
     if config.eval:
         refuse(config, ["compare"], "is for questions; leave it out with --eval")
     else:
-        refuse(config, EVALUATION_FLAGS, "goes with --eval; leave it out, or name a file for that")
+        refuse(config, EVALUATION_FLAGS, "goes with --eval FILE; leave it out")
+    if config.tau_from:
+        refuse(config, ["tau"], "--tau_from chooses it; leave one of them out")
     if config.k > 1 and not config.temperature and clones:
         raise UserError("--k samples a clone's answers: give a --temperature above 0")
     if config.flow and (config.eval or config.k > 1 or students[0] in clones):

@@ -11,7 +11,7 @@ NAMES = [signal.short for signal in SIGNALS]
 
 
 def check_picture(path):
-    """Raise UserError for the name of a figure (--figure) that is none of a picture."""
+    """Raise UserError unless the file name of a --figure ends as a picture's does."""
     if Path(path).suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure {path}: is no picture; let it end in .png, .pdf or .svg")
 

@@ -45,7 +45,7 @@ def questions_beside(path, n=30):
 def live_steps(student, question, flow, decode, decoding):
     """Yield a dict or None after every token: a step where it ends, and last the answer.
 
-    flow: classes of the first steps. decode, decoding: see sample.py. Raises UserError as `decode`.
+    flow: classes of the first steps. decode, decoding: see sample.py, and what it raises.
     """
     tokenizer = student.tokenizer
     names = {c: name for name, c in class_names(student).items()}

@@ -64,12 +64,16 @@ def load_questions(source):
 
 
 def load_rows(source, *fields):
+    """Rows of a JSONL file or of a benchmark's split. Prints what the split left out.
+
+    fields: those that a row has to have. Raises UserError.
+    """
     name, _, split = source.partition(":")
     if not split or name not in prepare.BENCHMARKS:
         return read_jsonl(source, *fields)
-    rows, dropped = prepare.all_rows(name, split)
-    if dropped:
-        print(f"{source}: {len(rows)} rows{dropped}")
+    rows, reasons = prepare.all_rows(name, split)
+    if reasons:
+        print(f"{source}: {len(rows)} rows{reasons}")
     for field in fields:
         check_field(rows[0], field, f"{source} (--teach writes traces)")
     return rows

@@ -15,6 +15,7 @@ from data.tools.flags import UserError
 from data.tools.report_page import PICTURES
 
 RESULTS = ["traces.jsonl", "result.json", "report.html", *PICTURES]  # what the end of a run writes
+FILES = ["ckpt.pt", "metrics.jsonl", *RESULTS]  # all that it writes
 LOG_INTERVAL = 50  # steps between two lines of the metrics
 
 
@@ -57,12 +58,12 @@ def clear_folder(folder, resume):
 
     Unless the run is resumed, whole results go, too: they would be taken for its own.
     """
-    results = ["best.pt", *RESULTS]
-    for name in ["ckpt.pt", "metrics.jsonl", *results]:
+    for name in ["best.pt", *FILES]:
         for part in folder.glob(f"{name}.*.part"):
             part.unlink()
-    for name in [] if resume else results:
-        (folder / name).unlink(missing_ok=True)
+    if not resume:
+        for name in ["best.pt", *RESULTS]:
+            (folder / name).unlink(missing_ok=True)
 
 
 class TrainLog:
