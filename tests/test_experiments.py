@@ -400,6 +400,7 @@ def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path)
         "families/ladder/plan.jsonl",
         "families/plan.jsonl",
         "families/passes/plan.jsonl",
+        "forks/check/plan.jsonl",
     ],
 )
 def test_every_committed_plan_has_its_rows(plan):
@@ -590,7 +591,10 @@ def test_a_share_of_the_ceiling_only_where_every_prediction_is_kept():
     row |= {"flags": {"tasks": "t", "n_train": 9, "seed": 0}}
     gated = report.columns({0: row | {"signals_kept": 0.5}}, {}, "clone")
     assert gated["signals / ceiling"] == "-" and gated["signals"] == "90.0"
-    assert report.columns({0: row | {"signals_kept": 1.0}}, {}, "")["signals / ceiling"] == "112.5"
+    row |= {"signals_kept": 1.0}
+    assert report.columns({0: row}, {}, "")["signals / ceiling"] == "112.5"
+    forked = row | {"flags": row["flags"] | {"forks": True}}
+    assert report.columns({0: forked}, {}, "")["signals / ceiling"] == "-"
 
 
 def test_curves_drop_what_all_names_share():

@@ -180,8 +180,8 @@ def columns(by_seed, base, reference):
     ratios = [
         row["signal_accuracy"] / row["signal_ceiling"]
         for row in rows
-        if row["signals_kept"] == 1 and "classes" not in row["flags"]  # the ceiling is of all
-    ]
+        if row["signals_kept"] == 1 and not {"classes", "forks"} & row["flags"].keys()
+    ]  # the ceiling is that of all signals, annotated, of traces without forks
     taus = [row["tau"] for row in rows if "tau" in row]
     task, n_train, arm, decoding = group_of(rows[0])
     return {
@@ -278,7 +278,8 @@ def print_report(plan_path, reference="clone"):
     rows = read_results(plan_path)
     check_reference(reference, rows, plan_path)
     print(printable(table(rows, reference)))
-    tasks = {task for line in plan if "data" not in line["flags"] for task in line["tasks"]}
+    own = [line for line in plan if not {"data", "forks"} & line["flags"].keys()]
+    tasks = {task for line in own for task in line["tasks"]}
     for task in sorted(tasks):
         by_flow, by_frequency = leak(task)
         print(
