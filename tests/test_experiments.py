@@ -399,6 +399,7 @@ def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path)
         "families/tuning/plan.jsonl",
         "families/ladder/plan.jsonl",
         "families/plan.jsonl",
+        "families/arms.jsonl",
         "families/passes/plan.jsonl",
         "forks/check/plan.jsonl",
     ],
