@@ -533,6 +533,9 @@ def test_welch_by_hand():
     half = report.welch([(1.0, 2.0, 3.0), (2.0, 4.0, 6.0)])
     assert half == pytest.approx(report.t_quantile(50 / 17) * (5 / 3) ** 0.5)
     assert report.welch([(1.0, 1.0), (0.0, 0.0)]) == 0
+    # two and nine values, squared errors 1 and 1: 2^2 / (1 / 1 + 1 / 8) degrees
+    half = report.welch([(0, 2), (-3, -3, -3, -3, 0, 3, 3, 3, 3)])
+    assert half == pytest.approx(report.t_quantile(32 / 9) * 2**0.5)
 
 
 def test_fewer_traces_by_hand():

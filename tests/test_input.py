@@ -626,7 +626,8 @@ def test_what_a_student_cannot_do_is_refused():
     check(coarse, tau=0.9, flow="recall")
     with pytest.raises(UserError, match="--prune.*--classes"):
         check(coarse, prune=True)
-    check(clone, scaffold, tau=0.9, prune=True)  # the clone goes without
+    check(clone, scaffold, tau=0.9, prune=True, flow="recall")  # the clone goes without
+    check(scaffold, clone, flow="recall")
     with pytest.raises(UserError, match="--temperature"):
         check(scaffold, clone, k=2)
     check(scaffold, clone, k=2, temperature=1.0)

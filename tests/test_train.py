@@ -112,7 +112,8 @@ def test_time_budget(tmp_path):
 def test_a_new_run_leaves_nothing_of_an_earlier_one(tmp_path, monkeypatch):
     """Neither its results, should the new run be stopped, nor its best student, which would win."""
     results = ["result.json", "traces.jsonl", "report.html", "curves.png", "annotation.png"]
-    for name in ("best.pt", "best.pt.123.part", *results):
+    parts = ["best.pt.123.part", "ckpt.pt.123.part", "result.json.123.part"]
+    for name in ("best.pt", *parts, *results):
         (tmp_path / name).write_bytes(b"of an earlier run")
     monkeypatch.setattr(train, "finish", lambda run, start: None)  # as if it were stopped
     flags = "--n_train 60 --n_test 0 --max_steps 1".split()
@@ -121,7 +122,7 @@ def test_a_new_run_leaves_nothing_of_an_earlier_one(tmp_path, monkeypatch):
 
 
 def test_a_resumed_run_keeps_its_best_student(tmp_path):
-    for name in ("best.pt", "best.pt.123.part"):
+    for name in ("best.pt", "best.pt.123.part", "ckpt.pt.123.part", "result.json.123.part"):
         (tmp_path / name).write_bytes(b"of this run")
     clear_folder(tmp_path, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]

@@ -196,7 +196,7 @@ def columns(by_seed, base, reference):
         f"erroneous - {reference}": difference("erroneous_paths"),
         "signals": share("signal_accuracy"),
         "signals / ceiling": percent(ratios),
-        "tau": f"{min(taus):.2f} to {max(taus):.2f}" if taus else "-",
+        "tau": " to ".join(f"{tau:.2f}" for tau in sorted({min(taus), max(taus)})) if taus else "-",
         "kept": share("signals_kept"),
         "gated": percent([row.get("gated") for row in rows]),
         "of these answered": percent([row.get("gated_answered") for row in rows]),

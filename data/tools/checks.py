@@ -63,7 +63,7 @@ def check_answering(config, question, students):
         refuse(config, ["tau"], "--tau_from chooses it; leave one of them out")
     if config.k > 1 and not config.temperature and clones:
         raise UserError("--k samples a clone's answers: give a --temperature above 0")
-    if config.flow and (config.eval or config.k > 1 or students[0] in clones):
+    if config.flow and (config.eval or config.k > 1 or not scaffolds):
         raise UserError("--flow is for a scaffold, without --eval and --k")
     if not scaffolds:
         refuse(config, ["tau", "prune", "tau_from"], "a clone has no signals; leave it out")

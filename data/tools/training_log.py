@@ -15,7 +15,7 @@ from data.tools.flags import UserError
 from data.tools.report_page import PICTURES
 
 RESULTS = ["traces.jsonl", "result.json", "report.html", *PICTURES]  # what the end of a run writes
-FILES = ["ckpt.pt", "metrics.jsonl", *RESULTS]  # all that it writes
+FILES = ["ckpt.pt", "metrics.jsonl", *RESULTS]  # what a run leaves, hf/ aside
 LOG_INTERVAL = 50  # steps between two lines of the metrics
 
 
