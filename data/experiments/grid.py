@@ -286,9 +286,10 @@ def main(argv=None):
     results = results_file(plan_path)
     check_outputs([results, *pictures(plan_path)], plan_path)
     planned = [student.row(name) for student in student_plans(lines) for name in student.decodings]
-    check_reference(config.reference, read_results(plan_path) + planned, plan_path)
     with lock_folder(results.parent):
-        students = missing_students(lines, read_results(plan_path))
+        rows = read_results(plan_path)
+        check_reference(config.reference, rows + planned, plan_path)
+        students = missing_students(lines, rows)
         run_students(students, results, config.minutes)
     print_report(plan_path, config.reference)
 
