@@ -402,6 +402,7 @@ def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path)
         "families/arms.jsonl",
         "families/passes/plan.jsonl",
         "forks/check/plan.jsonl",
+        "forks/plan.jsonl",
         "forks/few/ladder/plan.jsonl",
     ],
 )
