@@ -414,9 +414,10 @@ def main(argv=None):
         if not q.strip():
             raise UserError("the question is empty")
         warn_of_unknown_words(q, students[0].tokenizer)
-        flows = [taxonomy(flow, student.classes) for student in students]
-        pairs = zip(students, flows, strict=True)
-        reasonings = [ask(student, [q], [own], **options)[0] for student, own in pairs]
+        reasonings = [
+            ask(student, [q], [taxonomy(flow, student.classes)], **options)[0]
+            for student in students
+        ]
         if config.compare:
             print(side_by_side(paths, students, reasonings, q))
         else:

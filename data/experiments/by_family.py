@@ -173,9 +173,9 @@ def draw(rows, tuned_on, path):
             fill = "white" if task in tuned_on else "tab:blue"
             style = {"color": "tab:blue", "markerfacecolor": fill, "capsize": 3, "markersize": 8}
             ax.errorbar(mean, place, xerr=half, fmt="o", **style)
+        style = {"color": "black", "capsize": 5, "markersize": 11, "linewidth": 2}
         for place, pool in enumerate([pool_over_families, pool_over_seeds], len(tasks)):
             mean, half = pool(rows, measure, tuned_on)
-            style = {"color": "black", "capsize": 5, "markersize": 11, "linewidth": 2}
             ax.errorbar(mean, place, xerr=half, fmt="D", **style)
         ax.axvline(0, color="0.4", linewidth=1)
         ax.set_yticks(range(len(names)), names)

@@ -39,7 +39,10 @@ def rescore(row, path):
 
 
 def rescore_all(plan, results):
-    """`rescore` each row of a plan's results whose answers are kept. Raises UserError."""
+    """`rescore` each row of a plan's results whose answers are kept.
+
+    Raises UserError where no answers are kept.
+    """
     rows = read_results(plan)
     n_judged = 0
     for row in rows:
