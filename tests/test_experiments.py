@@ -512,6 +512,13 @@ def test_the_table_of_the_families_is_in_their_readme(tmp_path, capsys):
     assert len(table) == 13 and all(line in readme for line in table)
 
 
+def test_the_table_of_the_forks_is_in_their_readme(capsys):
+    forks.main([str(PLANS / "forks" / "plan.jsonl")])
+    table = capsys.readouterr().out.splitlines()
+    readme = (PLANS / "forks" / "README.md").read_text(encoding="utf-8")
+    assert len(table) == 10 and all(line in readme for line in table)
+
+
 def test_interval_by_hand():
     mean, half = report.interval([1.0, 2.0, 3.0])
     assert mean == 2 and half == pytest.approx(4.30265 / 3**0.5, abs=1e-5)

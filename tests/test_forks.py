@@ -21,7 +21,16 @@ from data.tools.checks import check_training
 from data.tools.files import write_jsonl
 from data.tools.flags import UserError
 from data.tools.loading import load_data
-from scaffold import CONCLUSION, CONTRAST, EXAMPLES, RECALL, RESPONSE, SIGNAL_NAMES
+from scaffold import (
+    ADDITION,
+    CONCLUSION,
+    CONTRAST,
+    EXAMPLES,
+    RECALL,
+    RESPONSE,
+    SIGNAL_NAMES,
+    keyword_signal,
+)
 from train import TrainConfig
 
 FORKED = prepare.FORKED
@@ -92,8 +101,7 @@ def test_every_way_is_accepted_and_open(task):
 
 
 WORDS = [  # (task, the words of what is done at a fork, the signal that it has)
-    ("object_counting", r"\d [a-z ]+ (so far|up to here|by now|in (all|total)|alto)", CONCLUSION),
-    ("web_of_lies", " would ", EXAMPLES),
+    *[(task, words, signal) for task, (words, signal) in forks.WAYS.items()],
     ("boolean_expressions", "[Nn]ot (True|False) (is|gives|makes) ", CONTRAST),
     ("boolean_expressions", " comes? (first|before)", RECALL),
     ("word_problems", " does not (matter|count)", CONTRAST),
@@ -106,6 +114,25 @@ def test_a_signal_is_decided_by_what_is_done(task, words, signal):
     for row, signals in prepare.generate(task, "train", 200, forks=True):
         for text, gold in zip(row["trace"].split("\n\n"), signals, strict=True):
             assert bool(re.search(words, text)) == (gold == signal), (row, text)
+
+
+@pytest.mark.parametrize("task", forks.WAYS)
+def test_what_is_done_tells_the_ways_of_a_fork_apart(task):
+    for row, signals in prepare.generate(task, "train", 200, forks=True):
+        texts = row["trace"].split("\n\n")
+        for text, gold, right_signals in zip(texts, signals, row["open"], strict=True):
+            done = [signal for signal in right_signals if forks.does(task, signal, text)]
+            assert done == [gold], (row, text)
+
+
+def test_a_keyword_alone_does_not_do_what_was_told():
+    """Told to sum up, it names the next item, and opens with a word of conclusions."""
+    assert forks.does("object_counting", CONCLUSION, "So there are 2 fruits so far.")
+    item = "So the grape is a fruit."
+    assert keyword_signal(item)[0] == CONCLUSION
+    assert not forks.does("object_counting", CONCLUSION, item)
+    assert forks.does("object_counting", ADDITION, item)
+    assert not forks.does("web_of_lies", EXAMPLES, "First, Ann says Bob lies, which is true.")
 
 
 def test_prepare_writes_what_was_open(tmp_path):
@@ -180,22 +207,29 @@ def answer_like(question):
 
 
 def test_steps_are_compared_until_the_paths_part():
-    steps = [{"signal": SIGNAL_NAMES[signal]} for signal in (RECALL, EXAMPLES, CONTRAST, RESPONSE)]
-    right_signals = [[RECALL], [EXAMPLES, CONTRAST], [CONTRAST], [RESPONSE]]
-    question = {"steps": steps, "open": right_signals}
+    texts = ["We count the fruits.", "So I have 2 fruits so far.", "The deer is an animal.", "2"]
+    signals = (RECALL, CONCLUSION, ADDITION, RESPONSE)
+    steps = [
+        {"signal": SIGNAL_NAMES[signal], "text": text}
+        for signal, text in zip(signals, texts, strict=True)
+    ]
+    right_signals = [[RECALL], [ADDITION, CONCLUSION], [ADDITION], [RESPONSE]]
+    question = {"task": "object_counting", "steps": steps, "open": right_signals}
     record = answer_like(question)
 
     def compared():
         return list(forks.compared_steps(record, question))
 
-    assert compared() == [(False, True, True), (True, True, True), (False, True, True)]
+    assert compared() == [(False, *[True] * 3), (True, *[True] * 3), (False, *[True] * 3)]
     record["obeyed"][1] = False
-    assert compared()[1:] == [(True, True, False)]
+    assert compared()[1:] == [(True, True, False, True)]
     record["obeyed"][1] = True
-    record["steps"][1]["signal"] = SIGNAL_NAMES[CONTRAST]  # right, but not the teacher's way
-    assert compared()[1:] == [(True, True, True)]
+    record["steps"][1]["text"] = "So the deer is an animal."  # named as told, but no sum
+    assert compared()[1:] == [(True, True, True, False)]
+    record["steps"][1]["signal"] = SIGNAL_NAMES[ADDITION]  # right, but not the teacher's way
+    assert compared()[1:] == [(True, True, True, True)]
     record["steps"][0]["verdict"] = "false"
-    assert compared() == [(False, False, True)]
+    assert compared() == [(False, False, True, True)]
 
 
 def test_the_grid_counts_the_steps_and_judging_again_counts_them_anew(trained, tmp_path):
@@ -235,12 +269,13 @@ def test_the_report_of_the_forks(tmp_path, capsys):
     last_line = capsys.readouterr().out.splitlines()[-1]
     cells = [cell.strip() for cell in last_line.strip("|").split("|")]
     # Told: every second path ends at its first step, which is wrong; the others at a fork, if any.
-    n_right = 0
+    n_right = n_forks = 0
     for question in questions[::2]:
         is_fork = [len(signals) > 1 for signals in question["open"][:-1]]
         n_right += is_fork.index(True) if any(is_fork) else len(is_fork)
-    share = f"{100 * n_right / (n_right + 10):.1f}"
-    assert cells == f"object_counting embed 1 90.0 20.0 0.0 100.0 100.0 100.0 100.0 {share}".split()
+        n_forks += any(is_fork)
+    expected = f"object_counting embed 1 90.0 20.0 0.0 100.0 {n_forks}.0 100.0 100.0 100.0"
+    assert cells == [*expected.split(), f"{100 * n_right / (n_right + 10):.1f}"]
 
 
 def test_signals_are_told_at_forks_alone(trained, monkeypatch):

@@ -16,6 +16,7 @@ from data.tools.files import read_jsonl, write_jsonl
 from data.tools.flags import UserError
 from data.workshop import label, pool
 from model import summed_loss
+from scaffold import SIGNALS
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKSHOP = ROOT / "data" / "workshop"
@@ -308,7 +309,7 @@ def test_labels_by_hand(tmp_path, monkeypatch, capsys):
 def test_a_file_without_labels_is_not_added_to(tmp_path):
     rows = [row for row, _ in prepare.rows(list(prepare.FAMILIES), "val", 2)]
     first, n_steps = rows[0]["question"], rows[0]["trace"].count("\n\n") + 1
-    labels = ([1], "Recall", [[]] * n_steps, [7] * n_steps, ["1"] * n_steps)
+    labels = ([1], "Recall", [[]] * n_steps, [len(SIGNALS)] * n_steps, ["1"] * n_steps)
     wrong = [{"question": first, "signals": signals} for signals in labels]
     for others in (rows, [{"question": "another", "signals": [1]}], *([row] for row in wrong)):
         write_jsonl(tmp_path / "t.jsonl", others)

@@ -4,17 +4,27 @@
 
 For plans whose flags have "forks". A fork is a step at which the teacher had ways with different
 signals. There the decoding "told" names the signal of the teacher's trace, which took one of these
-ways by chance: a right signal, but often not the student's own. Elsewhere the head decides. Steps
-are compared as long as student and teacher are on one path: all steps before were right and had
-the teacher's signals. The grid counts them, as "steps" in the results. Nothing is trained.
+ways by chance: a right signal, but often not the student's own. Elsewhere the head decides. To obey
+is to be named, by the annotator, as one was told; mostly the opening words decide that. So it is
+also counted whether a step *does* what it was told. Steps are compared as long as student and
+teacher are on one path: all steps before were right, had the teacher's signals and did what these
+mean. The grid counts them, as "steps" in the results. Nothing is trained.
 """
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
 from data.experiments.plan import check_sizes, read_results
 from data.experiments.report import PLAN, interval
 from data.tools.flags import UserError, parse_flags, run_program
+from scaffold import CONCLUSION, EXAMPLES, SIGNAL_NAMES
+
+# {family: (the words of one of the two ways at its forks, the signal of this way)}
+WAYS = {
+    "object_counting": (r"\d [a-z ]+ (so far|up to here|by now|in (all|total)|alto)", CONCLUSION),
+    "web_of_lies": (" would ", EXAMPLES),  # the contrary is supposed
+}
 
 
 @dataclass
@@ -22,38 +32,48 @@ class ForksConfig:
     """There is nothing to choose."""
 
 
+def does(task, signal, text):
+    """Does a step's text do what its signal (an index) means? Where `WAYS` cannot tell, True."""
+    if task not in WAYS:
+        return True
+    words, way = WAYS[task]
+    return bool(re.search(words, text)) == (signal == way)
+
+
 def compared_steps(record, question):
-    """Yield (is it a fork, is it right, does it obey) for each step.
+    """Yield (is it a fork, is it right, does it obey, does it do what it was told) for each step.
 
     record: a student's answer, as sample.evaluate keeps it. question: with the teacher's "steps",
     and "open", the signals that were right at each of them. The last step is left out: the
-    annotator names it for its place. A step without the teacher's signal, or a wrong one, is the
-    last that is compared.
+    annotator names it for its place. A step without the teacher's signal, or one that is wrong,
+    does not obey or does something else, is the last that is compared.
     """
     obeyed = record["obeyed"] or []
     paths = zip(record["steps"], obeyed, question["steps"], question["open"], strict=False)
     for step, obeys, teachers_step, right_signals in paths:
         is_right = not step["verdict"]
-        yield len(right_signals) > 1, is_right, obeys
-        if step["signal"] != teachers_step["signal"] or not (is_right and obeys):
+        is_done = does(question["task"], SIGNAL_NAMES.index(step["signal"]), step["text"])
+        yield len(right_signals) > 1, is_right, obeys, is_done
+        if step["signal"] != teachers_step["signal"] or not (is_right and obeys and is_done):
             return
 
 
 def count_steps(records, questions):
-    """{"fork" or "elsewhere": {"all": n, "right": n, "obeyed": n}}; of a clone, nothing."""
+    """{"fork" or "elsewhere": {"all", "right", "obeyed" or "done": n}}; of a clone, nothing."""
     counts = {}
     for record, question in zip(records, questions, strict=True):
-        for is_fork, is_right, obeys in compared_steps(record, question):
+        for is_fork, is_right, obeys, is_done in compared_steps(record, question):
             place = "fork" if is_fork else "elsewhere"
-            count = counts.setdefault(place, {"all": 0, "right": 0, "obeyed": 0})
+            count = counts.setdefault(place, {"all": 0, "right": 0, "obeyed": 0, "done": 0})
             count["all"] += 1
             count["right"] += is_right
             count["obeyed"] += obeys
+            count["done"] += is_done
     return counts
 
 
 def measure(rows):
-    """{(task, arm): {name of a measure: its value, in %, for each seed}}."""
+    """{(task, arm): {name of a measure: its value for each seed, in % or a number of steps}}."""
     measures = defaultdict(lambda: defaultdict(list))
     accuracy = {}
     for row in sorted(rows, key=lambda row: row["decoding"] == "told"):  # the others come first
@@ -66,9 +86,11 @@ def measure(rows):
             lost = accuracy[task, row["arm"], seed] - row["accuracy"]
             student["lost when told"].append(100 * lost)
         for place, count in row.get("steps", {}).items():
-            for name in ("right", "obeyed"):
+            student[f"all, {row['decoding']}, {place}"].append(count["all"])
+            for name in ("right", "obeyed", "done"):
                 share = 100 * count[name] / count["all"]
-                student[f"{name}, {row['decoding']}, {place}"].append(share)
+                if name != "done" or task in WAYS:
+                    student[f"{name}, {row['decoding']}, {place}"].append(share)
     return measures
 
 
@@ -76,7 +98,8 @@ COLUMNS = [  # (heading, measure)
     ("accuracy", "accuracy"),
     ("lost when told", "lost when told"),
     ("obeys at forks", "obeyed, told, fork"),
-    ("elsewhere", "obeyed, told, elsewhere"),
+    ("does it at forks", "done, told, fork"),
+    ("forks compared", "all, told, fork"),
     ("own signals: right steps at forks", "right, predicted, fork"),
     ("elsewhere", "right, predicted, elsewhere"),
     ("told: right steps at forks", "right, told, fork"),
