@@ -36,7 +36,7 @@ from data.tools.loading import load_data, relabel
 from data.tools.optimizers import make_optimizers, set_learning_rates
 from data.tools.report_page import write_page
 from data.tools.terminal import printable
-from data.tools.training_log import FILES, TrainLog, TrainState, fingerprint
+from data.tools.training_log import FILES, TrainLog, TrainState, clear_folder, fingerprint
 from model import GPT, GPTConfig, gpt_config
 from sample import ask, evaluate
 from scaffold import (
@@ -445,6 +445,7 @@ def run_training(config, checkpoint=None):
             print(show(example, data.tokenizer), "\n")
         return
     run = Run(config, data, device, checkpoint)
+    clear_folder(config)
     train(run)
     parallel.end_processes(run)
     if not parallel.RANK:

@@ -20,6 +20,8 @@ torch.set_num_threads(1)  # with two, many tiny calls mostly wait for one anothe
 def pytest_configure(config):
     """Declare the marker that `-m "not slow"` leaves out."""
     config.addinivalue_line("markers", "slow: takes more than about three seconds")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # pytest in the background of a script:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # programs would ignore it, too
 
 
 @pytest.fixture(scope="session")

@@ -124,8 +124,16 @@ def test_a_new_run_leaves_nothing_of_an_earlier_one(tmp_path, monkeypatch):
 def test_a_resumed_run_keeps_its_best_student(tmp_path):
     for name in ("best.pt", "best.pt.123.part", "ckpt.pt.123.part", "result.json.123.part"):
         (tmp_path / name).write_bytes(b"of this run")
-    clear_folder(tmp_path, resume=True)
+    clear_folder(train.TrainConfig(out_dir=str(tmp_path), resume=True))
     assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
+
+
+def test_a_run_that_is_built_and_not_begun_removes_nothing(tmp_path):
+    """As in tests, whose --out_dir is the default one: what lies there is a user's."""
+    (tmp_path / "report.html").write_text("of an earlier run")
+    config = train.TrainConfig(n_train=30, n_val=1, n_test=0, depth=1, out_dir=str(tmp_path))
+    train.Run(config, train.prepare_data(config), torch.device("cpu"))
+    assert (tmp_path / "report.html").exists()
 
 
 def test_no_step_is_larger_than_clip_allows(tmp_path):

@@ -53,15 +53,18 @@ def fingerprint(examples):
     return hashlib.blake2b(b"".join(parts)).hexdigest()
 
 
-def clear_folder(folder, resume):
+def clear_folder(config):
     """Remove from a run's folder what an earlier run left half written when it was killed.
 
     Unless the run is resumed, whole results go, too: they would be taken for its own.
     """
+    if parallel.RANK:
+        return
+    folder = Path(config.out_dir)
     for name in ["best.pt", *FILES]:
         for part in folder.glob(f"{name}.*.part"):
             part.unlink()
-    if not resume:
+    if not config.resume:
         for name in ["best.pt", *RESULTS]:
             (folder / name).unlink(missing_ok=True)
 
@@ -72,8 +75,6 @@ class TrainLog:
     def __init__(self, config, state, device):
         self.config, self.state, self.device = config, state, device
         self.first_step = state.step
-        if not parallel.RANK:
-            clear_folder(Path(config.out_dir), config.resume)
         self.clock = time.time()  # when state.seconds was up to date
         done, total = self.work()
         unit = "s" if config.minutes else "step"
