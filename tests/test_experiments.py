@@ -404,6 +404,7 @@ def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path)
         "forks/check/plan.jsonl",
         "forks/plan.jsonl",
         "forks/few/ladder/plan.jsonl",
+        "forks/few/plan.jsonl",
     ],
 )
 def test_every_committed_plan_has_its_rows(plan):
