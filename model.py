@@ -5,7 +5,7 @@
     next signal:  signal_head(h)                                            (B, T, K)   L_signal
     loss = (1 - beta) * L_token + beta * L_signal
 
-This is conditioning "embed", the paper's: for each signal a fixed bias on the logits. Two stronger
+This is conditioning "embed", the paper's: for each signal a fixed bias on the logits. Two other
 forms let the backbone see the signal. "input" also adds the embedding to the step's input tokens.
 "token" adds it only to the <|step|> that opens the step; the signal head then reads the state one
 token earlier. With "none" the student is never told a signal: the head is only a second loss.

@@ -513,11 +513,34 @@ def test_the_table_of_the_families_is_in_their_readme(tmp_path, capsys):
     assert len(table) == 13 and all(line in readme for line in table)
 
 
-def test_the_table_of_the_forks_is_in_their_readme(capsys):
-    forks.main([str(PLANS / "forks" / "plan.jsonl")])
+@pytest.mark.parametrize("plan", ["plan.jsonl", "few/plan.jsonl"])
+def test_the_tables_of_the_forks_are_in_their_readme(plan, capsys):
+    forks.main([str(PLANS / "forks" / plan)])
     table = capsys.readouterr().out.splitlines()
     readme = (PLANS / "forks" / "README.md").read_text(encoding="utf-8")
-    assert len(table) == 10 and all(line in readme for line in table)
+    assert len(table) >= 10 and all(line in readme for line in table)
+
+
+def fork_row(arm, seed, done):
+    """One "told" row of web_of_lies that did `done` of its 10 forks as told."""
+    return {
+        "arm": arm,
+        "decoding": "told",
+        "flags": {"tasks": "web_of_lies", "seed": seed},
+        "accuracy": 0.5,
+        "steps": {"fork": {"all": 10, "right": 10, "obeyed": 10, "done": done}},
+    }
+
+
+def test_obedience_is_paired_by_seed_not_by_order():
+    rows = [fork_row("embed", 0, 9), fork_row("embed", 1, 5)]
+    rows += [fork_row("token", 1, 6), fork_row("token", 0, 10), fork_row("token", 2, 1)]
+    rows += [row | {"decoding": "predicted"} for row in rows]
+    measures = forks.measure(rows)
+    assert measures["web_of_lies", "token"][forks.DONE_PAIRED] == pytest.approx({0: 10, 1: 10})
+    assert not measures["web_of_lies", "embed"][forks.DONE_PAIRED]
+    alone = forks.measure([row for row in rows if row["arm"] == "token"])
+    assert list(alone) == [("web_of_lies", "token")]
 
 
 def test_interval_by_hand():

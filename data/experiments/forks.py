@@ -25,6 +25,7 @@ WAYS = {
     "object_counting": (r"\d [a-z ]+ (so far|up to here|by now|in (all|total)|alto)", CONCLUSION),
     "web_of_lies": (" would ", EXAMPLES),  # the contrary is supposed
 }
+DONE, DONE_PAIRED = "done, told, fork", "done, told, fork, minus that of embed"
 
 
 @dataclass
@@ -73,24 +74,25 @@ def count_steps(records, questions):
 
 
 def measure(rows):
-    """{(task, arm): {name of a measure: its value for each seed, in % or a number of steps}}."""
-    measures = defaultdict(lambda: defaultdict(list))
-    accuracy = {}
+    """{(task, arm): {name of a measure: {seed: its value, in % or a number of steps}}}."""
+    measures = defaultdict(lambda: defaultdict(dict))
     for row in sorted(rows, key=lambda row: row["decoding"] == "told"):  # the others come first
         task, seed = row["flags"]["tasks"], row["flags"]["seed"]
         student = measures[task, row["arm"]]
         if row["decoding"] == "predicted":
-            accuracy[task, row["arm"], seed] = row["accuracy"]
-            student["accuracy"].append(100 * row["accuracy"])
+            student["accuracy"][seed] = 100 * row["accuracy"]
         if row["decoding"] == "told":
-            lost = accuracy[task, row["arm"], seed] - row["accuracy"]
-            student["lost when told"].append(100 * lost)
+            student["lost when told"][seed] = student["accuracy"][seed] - 100 * row["accuracy"]
         for place, count in row.get("steps", {}).items():
-            student[f"all, {row['decoding']}, {place}"].append(count["all"])
+            student[f"all, {row['decoding']}, {place}"][seed] = count["all"]
             for name in ("right", "obeyed", "done"):
                 share = 100 * count[name] / count["all"]
                 if name != "done" or task in WAYS:
-                    student[f"{name}, {row['decoding']}, {place}"].append(share)
+                    student[f"{name}, {row['decoding']}, {place}"][seed] = share
+    for (task, arm), student in measures.items():
+        if arm != "embed" and (task, "embed") in measures:
+            done, embed = student[DONE], measures[task, "embed"][DONE]
+            student[DONE_PAIRED] = {seed: done[seed] - embed[seed] for seed in done.keys() & embed}
     return measures
 
 
@@ -98,7 +100,9 @@ COLUMNS = [  # (heading, measure)
     ("accuracy", "accuracy"),
     ("lost when told", "lost when told"),
     ("obeys at forks", "obeyed, told, fork"),
-    ("does it at forks", "done, told, fork"),
+    ("elsewhere", "obeyed, told, elsewhere"),
+    ("does it at forks", DONE),
+    ("does it - embed", DONE_PAIRED),
     ("forks compared", "all, told, fork"),
     ("own signals: right steps at forks", "right, predicted, fork"),
     ("elsewhere", "right, predicted, elsewhere"),
@@ -112,7 +116,7 @@ def table(measures):
     headings = ["family", "arm", "seeds", *(heading for heading, _ in COLUMNS)]
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for (task, arm), values in sorted(measures.items()):
-        cells = [show(values[name]) for _, name in COLUMNS]
+        cells = [show(list(values[name].values())) for _, name in COLUMNS]
         lines.append(f"| {task} | {arm} | {len(values['accuracy'])} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
