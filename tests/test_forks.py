@@ -246,7 +246,7 @@ def test_the_grid_counts_the_steps_and_judging_again_counts_them_anew(trained, t
 
 
 def test_the_report_of_the_forks(tmp_path, capsys):
-    """Told by others it obeys at no fork, and is wrong in half of the first steps."""
+    """Told by others it obeys elsewhere, at no fork, and errs in half of the first steps."""
     plan, task = tmp_path / "plan.jsonl", "object_counting"
     plan.write_text("")
     with pytest.raises(UserError, match="no student of forked traces"):
@@ -274,8 +274,9 @@ def test_the_report_of_the_forks(tmp_path, capsys):
         is_fork = [len(signals) > 1 for signals in question["open"][:-1]]
         n_right += is_fork.index(True) if any(is_fork) else len(is_fork)
         n_forks += any(is_fork)
-    expected = f"object_counting embed 1 90.0 20.0 0.0 100.0 {n_forks}.0 100.0 100.0 100.0"
-    assert cells == [*expected.split(), f"{100 * n_right / (n_right + 10):.1f}"]
+    expected = f"object_counting embed 1 90.0 20.0 0.0 100.0 100.0  {n_forks}.0 100.0 100.0 100.0"
+    # the empty cell: embed has no difference to itself
+    assert cells == [*expected.split(" "), f"{100 * n_right / (n_right + 10):.1f}"]
 
 
 def test_signals_are_told_at_forks_alone(trained, monkeypatch):
