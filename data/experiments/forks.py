@@ -6,9 +6,10 @@ For plans whose flags have "forks". A fork is a step at which the teacher had wa
 signals. There the decoding "told" names the signal of the teacher's trace, which took one of these
 ways by chance: a right signal, but often not the student's own. Elsewhere the head decides. To obey
 is to be named, by the annotator, as one was told; mostly the opening words decide that. So it is
-also counted whether a step *does* what it was told. Steps are compared as long as student and
-teacher are on one path: all steps before were right, had the teacher's signals and did what these
-mean. The grid counts them, as "steps" in the results. Nothing is trained.
+also counted whether a step *does* what it was told, and how much more often than with "embed", in
+pairs of one seed. Steps are compared as long as student and teacher are on one path: all steps
+before were right, had the teacher's signals and did what these mean. The grid counts them, as
+"steps" in the results. Nothing is trained.
 """
 
 import re
