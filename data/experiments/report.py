@@ -218,15 +218,15 @@ def draw_sizes(rows, path):
         measure = ("accuracy", "erroneous_paths")[i]
         sizes = set()
         for arm, color in (("clone", "tab:gray"), ("scaffold", "tab:blue")):
-            points = by_size(rows, tasks[j], arm, measure)
-            draw_arm(ax, points, arm, color)
-            sizes |= points.keys()
+            if points := by_size(rows, tasks[j], arm, measure):
+                draw_arm(ax, points, arm, color)
+                sizes |= points.keys()
         ax.set(xscale="log", ylim=(-3, 103), ylabel=measure.replace("_", " ") + " (%)")
         ax.set(title="" if i else tasks[j], xlabel="teacher traces" if i else "")
         ax.set_xticks(sorted(sizes), sorted(sizes))
         ax.minorticks_off()
         ax.grid(alpha=0.3)
-    axes[0, 0].legend()
+    axes[0, 0].legend(*axes[0, 0].get_legend_handles_labels())  # only the arms that are there
     figure.savefig(path, dpi=120)
 
 
@@ -235,7 +235,7 @@ def draw_arm(ax, points, label, color):
     for size, values in points.items():
         ax.plot([size] * len(values), 100 * np.array(values), ".", color=color, alpha=0.5)
     intervals = [interval(values) for values in points.values()]
-    mean, half = 100 * np.array(intervals).reshape(-1, 2).T
+    mean, half = 100 * np.array(intervals).T
     band = np.clip((mean - half, mean + half), 0, 100)
     ax.plot(list(points), mean, color=color, label=label)
     ax.fill_between(list(points), *band, color=color, alpha=0.15)
