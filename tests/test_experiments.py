@@ -405,6 +405,10 @@ def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path)
         "forks/plan.jsonl",
         "forks/few/ladder/plan.jsonl",
         "forks/few/plan.jsonl",
+        "transfer/tuning/plan.jsonl",
+        "transfer/ladder/plan.jsonl",
+        "transfer/tuning_700/plan.jsonl",
+        "transfer/ladder_700/plan.jsonl",
     ],
 )
 def test_every_committed_plan_has_its_rows(plan):
