@@ -410,6 +410,7 @@ def test_rows_made_with_other_settings_are_no_rows_of_the_plan(change, tmp_path)
         "transfer/tuning_700/plan.jsonl",
         "transfer/ladder_700/plan.jsonl",
         "transfer/plan.jsonl",
+        "transfer/scratch.jsonl",
     ],
 )
 def test_every_committed_plan_has_its_rows(plan):
