@@ -226,5 +226,11 @@ def read_question(question):
 
 # There are fewer than 8,000 training questions of these lengths.
 FAMILY = Family(
-    "boolean_expressions", make, read_question, lengths=(5, 9), most_train=7500, has_forks=True
+    "boolean_expressions",
+    make,
+    read_question,
+    lengths=(5, 9),
+    train_share=0.75,
+    most_train=7500,
+    has_forks=True,
 )

@@ -258,4 +258,6 @@ def read_question(question):
     return Checker(m["asked"], items)
 
 
-FAMILY = Family("object_counting", make, read_question, lengths=(2, 10), has_forks=True)
+FAMILY = Family(
+    "object_counting", make, read_question, lengths=(2, 10), train_share=1.5, has_forks=True
+)
