@@ -97,8 +97,9 @@ def test_easy_tasks_come_first():
 
     for _ in range(4):
         assert tasks_of_a_step(0.2) == {"object_counting"}
-    assert tasks_of_a_step(0.25) == {"object_counting", "boolean_expressions"}
-    assert (run.state.n_easy, run.state.n_all) == (8, 2)
+    later = set.union(*(tasks_of_a_step(0.25) for _ in range(4)))  # a batch may have one alone
+    assert later == {"object_counting", "boolean_expressions"}
+    assert (run.state.n_easy, run.state.n_all) == (8, 8)
 
 
 def test_time_budget(tmp_path):
