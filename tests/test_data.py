@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from annotate import annotate
 from data.algorithmic import prepare
 from data.algorithmic.check import task_of
 from data.algorithmic.common import WORDS, write
@@ -203,6 +204,13 @@ def test_families_have_their_shares_of_the_training_rows():
     tasks = prepare.DEFAULT_TASKS.split(",")
     counts = Counter(row["task"] for row, _ in prepare.rows(tasks, "train", 500))
     assert [counts[task] for task in tasks] == [75, 75, 200, 150]
+
+
+def test_the_example_is_what_its_commands_write():
+    """Those of data/README.md: a change of the teacher or the annotator changes the row, too."""
+    example = json.loads((Path(prepare.__file__).parents[1] / "example.jsonl").read_text())
+    rows, _ = annotate([row for row, _ in prepare.rows(["web_of_lies"], "train", 5000)])
+    assert example in rows
 
 
 def test_all_is_every_family(tmp_path):
